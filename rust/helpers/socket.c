@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/net.h>
+#include <linux/socket.h>
+#include <net/af_unix.h>
+#include <net/inet_sock.h>
+#include <net/sock.h>
+
+u16 tcp_helper_sk_family(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_family);
+}
+
+u16 tcp_helper_sk_protocol(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_protocol);
+}
+
+u16 tcp_helper_sk_type(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_type);
+}
+
+u8 tcp_helper_sk_state(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_state);
+}
+
+/* The local port in host order, or 0; only for AF_INET and AF_INET6. */
+u16 tcp_helper_inet_num(const struct sock *sk)
+{
+	return READ_ONCE(inet_sk(sk)->inet_num);
+}
+
+bool tcp_helper_sk_is_kernel(const struct sock *sk)
+{
+	return !sk->sk_net_refcnt;
+}
+
+/*
+ * The bytes of `sun_path` that the socket is bound to, an abstract name
+ * including its leading NUL. `addr` is set once, and lives as long as the socket.
+ */
+const char *tcp_helper_unix_name(const struct sock *sk, size_t *len)
+{
+	const struct unix_address *addr = smp_load_acquire(&unix_sk(sk)->addr);
+
+	if (!addr || addr->len <= offsetof(struct sockaddr_un, sun_path))
+		return NULL;
+	*len = addr->len - offsetof(struct sockaddr_un, sun_path);
+	return addr->name->sun_path;
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/compat.h>
+#include <linux/cred.h>
+#include <linux/fdtable.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/string.h>
+#include <asm/syscall.h>
+
+void tcp_helper_current_comm(char *buf, size_t size)
+{
+	strscpy_pad(buf, current->comm, size);
+}
+
+/* The values in the initial user namespace, which is what the kernel stores. */
+uid_t tcp_helper_current_uid_val(void)
+{
+	return __kuid_val(current_uid());
+}
+
+uid_t tcp_helper_current_euid_val(void)
+{
+	return __kuid_val(current_euid());
+}
+
+pid_t tcp_helper_current_pid(void)
+{
+	return task_pid_nr(current);
+}
+
+pid_t tcp_helper_current_tgid(void)
+{
+	return task_tgid_nr(current);
+}
+
+/* Nobody can add a thread to this process but this thread itself. */
+bool tcp_helper_current_single_threaded(void)
+{
+	return thread_group_empty(current);
+}
+
+bool tcp_helper_current_mm_shared(void)
+{
+	struct mm_struct *mm = current->mm;
+
+	return mm && atomic_read(&mm->mm_users) > 1;
+}
+
+bool tcp_helper_current_files_shared(void)
+{
+	struct files_struct *files = current->files;
+
+	return files && atomic_read(&files->count) > 1;
+}
+
+bool tcp_helper_current_fs_shared(void)
+{
+	struct fs_struct *fs = current->fs;
+
+	return fs && READ_ONCE(fs->users) > 1;
+}
+
+bool tcp_helper_current_is_user(void)
+{
+	return !(current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
+}
+
+bool tcp_helper_current_has_pt_regs(void)
+{
+	return tcp_helper_current_is_user() && !(current->flags & PF_EXITING);
+}
+
+int tcp_helper_current_syscall_nr(void)
+{
+	return syscall_get_nr(current, task_pt_regs(current));
+}
+
+bool tcp_helper_in_compat_syscall(void)
+{
+	return in_compat_syscall();
+}
+
+struct files_struct *tcp_helper_current_files(void)
+{
+	return current->files;
+}
+
+bool tcp_helper_same_thread_group(struct task_struct *a, struct task_struct *b)
+{
+	return same_thread_group(a, b);
+}
+
+/* SEND_SIG_PRIV, or a code that only the kernel uses. */
+bool tcp_helper_siginfo_from_kernel(const struct kernel_siginfo *info)
+{
+	if (info == SEND_SIG_NOINFO || info == SEND_SIG_PRIV)
+		return info == SEND_SIG_PRIV;
+	return SI_FROMKERNEL(info);
+}
+
+bool tcp_helper_cred_caps_subset(const struct cred *new, const struct cred *old)
+{
+	return cap_issubset(new->cap_permitted, old->cap_permitted);
+}
+
+bool tcp_helper_cred_has_caps(const struct cred *cred)
+{
+	return !cap_isclear(cred->cap_permitted);
+}
+
+bool tcp_helper_cred_in_init_ns(const struct cred *cred)
+{
+	return cred->user_ns == &init_user_ns;
+}
+
+uid_t tcp_helper_cred_uid(const struct cred *cred)
+{
+	return __kuid_val(cred->uid);
+}
+
+uid_t tcp_helper_cred_euid(const struct cred *cred)
+{
+	return __kuid_val(cred->euid);
+}
+
+uid_t tcp_helper_cred_fsuid(const struct cred *cred)
+{
+	return __kuid_val(cred->fsuid);
+}
+
+gid_t tcp_helper_cred_gid(const struct cred *cred)
+{
+	return __kgid_val(cred->gid);
+}
+
+gid_t tcp_helper_cred_egid(const struct cred *cred)
+{
+	return __kgid_val(cred->egid);
+}
+
+void tcp_helper_task_comm(struct task_struct *task, char *buf, size_t size)
+{
+	strscpy_pad(buf, task->comm, size);
+}
+
+/* The credentials that the task acts with; valid until it changes them itself. */
+const struct cred *tcp_helper_current_cred(void)
+{
+	return current_cred();
+}
+
+/* Whether fcntl(F_SETOWN, nr) would name the calling process. */
+bool tcp_helper_current_is_process(pid_t nr)
+{
+	return task_tgid_vnr(current) == nr;
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A pointer that many readers follow and one writer replaces, protected by SRCU.
+//!
+//! Readers pay two per-CPU increments, may sleep while they hold the value, and never wait. A
+//! writer publishes the new value, waits for the readers of the old one, and frees it: the pattern
+//! of `Documentation/RCU/rcu_dereference.rst` with `srcu_read_lock()`.
+//!
+//! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
+
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicPtr,
+        Ordering, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        srcu::{
+            self,
+            new_srcu,
+            Srcu, //
+        },
+        Mutex, //
+    }, //
+};
+
+/// A value that readers follow under SRCU; empty until the first [`Published::replace`].
+///
+/// # Invariants
+///
+/// `value` is null or comes from [`KBox::into_raw`], and a value that it once held is freed only
+/// after an SRCU grace period of `srcu` that began when `value` no longer held it.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Published<T: Send + Sync> {
+    value: AtomicPtr<T>,
+    #[pin]
+    srcu: Srcu,
+    /// Serialises writers; guards no data.
+    #[pin]
+    writer: Mutex<()>,
+}
+
+impl<T: Send + Sync> Published<T> {
+    /// Creates an empty cell.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the per-CPU counters cannot be allocated.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // INVARIANT: Null.
+            value: AtomicPtr::new(ptr::null_mut()),
+            srcu <- new_srcu!("Published::srcu"),
+            writer <- new_mutex!((), "Published::writer"),
+        })
+    }
+
+    /// Enters a read-side section. The value found stays alive until the guard is dropped.
+    ///
+    /// Context: any but NMI. The caller may sleep while it holds the guard.
+    #[inline]
+    pub(crate) fn read(&self) -> Guard<'_, T> {
+        let section = self.srcu.read_lock();
+        // The load is inside the section, so a writer that replaces what it returns waits for it.
+        let value = self.value.load(Ordering::Acquire);
+        Guard {
+            value,
+            _section: section,
+            _cell: self,
+        }
+    }
+
+    /// Publishes `value` and frees the one that it replaces when its last reader has left.
+    ///
+    /// Context: process context; sleeps for a grace period.
+    pub(crate) fn replace(&self, value: KBox<T>) {
+        let _writer = self.writer.lock();
+        // INVARIANT: From `KBox::into_raw`.
+        let old = self.value.swap(KBox::into_raw(value), Ordering::AcqRel);
+        self.srcu.synchronize();
+        if !old.is_null() {
+            // SAFETY: By the type invariants `old` came from `KBox::into_raw`; it is no longer
+            // reachable and the grace period above has ended.
+            drop(unsafe { KBox::from_raw(old) });
+        }
+    }
+
+    /// Waits until every reader that was inside has left.
+    ///
+    /// Context: process context; sleeps.
+    pub(crate) fn synchronize(&self) {
+        self.srcu.synchronize();
+    }
+}
+
+#[pinned_drop]
+impl<T: Send + Sync> PinnedDrop for Published<T> {
+    fn drop(self: Pin<&mut Self>) {
+        let old = self.value.swap(ptr::null_mut(), Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: By the type invariants; guards borrow the cell, so no reader is left.
+            drop(unsafe { KBox::from_raw(old) });
+        }
+    }
+}
+
+/// A read-side section of a [`Published`] and the value that was found on entering it.
+///
+/// # Invariants
+///
+/// `value` was loaded from the cell inside the section that `_section` keeps open.
+#[must_use = "the section ends when the guard is dropped"]
+pub(crate) struct Guard<'a, T: Send + Sync> {
+    value: *mut T,
+    _section: srcu::Guard<'a>,
+    _cell: &'a Published<T>,
+}
+
+impl<T: Send + Sync> Guard<'_, T> {
+    /// The value, or `None` while nothing has been published.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        // SAFETY: By the invariants of `Guard` and `Published`, the value is null or alive until
+        // the section ends, and only shared references to it exist.
+        unsafe { self.value.as_ref() }
+    }
+}

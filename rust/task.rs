@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Facts about tasks and credentials that the `kernel` crate does not give.
+//!
+//! C headers: [`include/linux/sched.h`](srctree/include/linux/sched.h),
+//! [`include/linux/cred.h`](srctree/include/linux/cred.h)
+
+use super::bindings;
+use core::ops::ControlFlow;
+use kernel::{
+    cred::Credential,
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    fs::File,
+    task::Task,
+    types::NotThreadSafe, //
+};
+
+/// Length of a task's name with its NUL byte.
+pub(crate) const COMM_LEN: usize = 16;
+
+/// What a task may be known by for as long as it lives: its address.
+///
+/// Unlike a pid, it is not reused before `task_free` ran.
+pub(crate) fn key_of(task: &Task) -> usize {
+    task.as_ptr().addr()
+}
+
+/// Whether two tasks are threads of one process.
+pub(crate) fn same_thread_group(a: &Task, b: &Task) -> bool {
+    // SAFETY: Both are valid.
+    unsafe { bindings::same_thread_group(a.as_ptr(), b.as_ptr()) }
+}
+
+/// The name of `task`, padded with NUL bytes. The task may choose it, and change it meanwhile.
+pub(crate) fn comm_of(task: &Task) -> [u8; COMM_LEN] {
+    let mut comm = [0; COMM_LEN];
+    // SAFETY: The task is valid; `comm` has the size passed.
+    unsafe { bindings::task_comm(task.as_ptr(), comm.as_mut_ptr().cast(), COMM_LEN) };
+    comm
+}
+
+/// Calls `f` with the credentials that the calling task acts with.
+pub(crate) fn with_current_cred<R>(f: impl FnOnce(&Credential) -> R) -> R {
+    // SAFETY: The credentials stay until the task itself changes them, which `f` cannot.
+    f(unsafe { Credential::from_ptr(bindings::current_cred()) })
+}
+
+/// The calling task.
+///
+/// Cannot leave the task that got it.
+#[derive(Clone, Copy)]
+pub(crate) struct Current(NotThreadSafe);
+
+/// Returns the calling task.
+#[inline]
+pub(crate) fn current() -> Current {
+    Current(NotThreadSafe)
+}
+
+/// A system call: what table its number belongs to, and the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syscall {
+    /// Of the kernel's own architecture.
+    Native(i32),
+    /// Of a 32-bit (or x32) program.
+    Compat(i32),
+}
+
+impl Current {
+    /// The same as [`key_of`].
+    #[inline]
+    pub(crate) fn key(self) -> usize {
+        Task::current_raw().addr()
+    }
+
+    /// The thread's id in the initial pid namespace.
+    pub(crate) fn pid(self) -> i32 {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_pid() }
+    }
+
+    /// The process's id in the initial pid namespace.
+    pub(crate) fn tgid(self) -> i32 {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_tgid() }
+    }
+
+    /// The task's name, padded with NUL bytes. The last byte is NUL. The task may choose it.
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
+        let mut comm = [0; COMM_LEN];
+        // SAFETY: `comm` has the size passed.
+        unsafe { bindings::current_comm(comm.as_mut_ptr().cast(), COMM_LEN) };
+        comm
+    }
+
+    /// Whether `pid` is the calling process, as its own pid namespace numbers it.
+    pub(crate) fn is_process(self, pid: i32) -> bool {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_is_process(pid) }
+    }
+
+    /// The real user id, as the initial user namespace sees it.
+    pub(crate) fn uid(self) -> u32 {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_uid_val() }
+    }
+
+    /// The effective user id, as the initial user namespace sees it.
+    pub(crate) fn euid(self) -> u32 {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_euid_val() }
+    }
+
+    /// Whether it is a program in user space: no kernel thread, no worker of the kernel.
+    pub(crate) fn is_user(self) -> bool {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_is_user() }
+    }
+
+    /// Whether the process has no other thread. Only the caller itself could then make one.
+    pub(crate) fn is_single_threaded(self) -> bool {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_single_threaded() }
+    }
+
+    /// Whether its memory, open files or directories are shared with another process
+    /// (`CLONE_VM`, `CLONE_FILES`, `CLONE_FS`), or looked at by one right now.
+    pub(crate) fn is_shared(self) -> bool {
+        // SAFETY: It only looks at the calling task.
+        unsafe {
+            bindings::current_mm_shared()
+                || bindings::current_files_shared()
+                || bindings::current_fs_shared()
+        }
+    }
+
+    /// Whether a label can be put on the process without missing a part of it: it has one thread
+    /// and shares its open files with nobody.
+    pub(crate) fn is_alone(self) -> bool {
+        // SAFETY: It only looks at the calling task.
+        self.is_single_threaded() && !unsafe { bindings::current_files_shared() }
+    }
+
+    /// The system call that the task is in. `None` for a kernel thread, for an exiting task, and
+    /// in an interrupt or exception taken from user space.
+    pub(crate) fn in_syscall_nr(self) -> Option<Syscall> {
+        // SAFETY: It only looks at the calling task.
+        if !unsafe { bindings::current_has_pt_regs() } {
+            return None;
+        }
+        // SAFETY: The task has registers of user space.
+        let nr = unsafe { bindings::current_syscall_nr() };
+        if nr < 0 {
+            return None;
+        }
+        // SAFETY: It only looks at the calling task.
+        if unsafe { bindings::in_compat_syscall() } {
+            Some(Syscall::Compat(nr))
+        } else {
+            Some(Syscall::Native(nr))
+        }
+    }
+
+    /// Calls `each` for every open file, until it breaks.
+    ///
+    /// Context: process context. `each` runs under a spin lock: it must not sleep.
+    pub(crate) fn for_each_open_file<B, F>(self, mut each: F) -> Option<B>
+    where
+        F: FnMut(&File) -> ControlFlow<B>,
+    {
+        let mut state: (Option<B>, &mut F) = (None, &mut each);
+        // SAFETY: It only looks at the calling task, whose table lives at least that long; a null
+        // pointer is allowed. `open_file::<B, F>` takes a pointer to such a pair.
+        unsafe {
+            bindings::iterate_fd(
+                bindings::current_files(),
+                0,
+                Some(open_file::<B, F>),
+                (&raw mut state).cast_const().cast::<c_void>(),
+            )
+        };
+        state.0
+    }
+}
+
+/// Callback of `iterate_fd`.
+///
+/// # Safety
+///
+/// `data` must point to an `(Option<B>, &mut F)` that nobody else uses, and `file` be valid.
+unsafe extern "C" fn open_file<B, F: FnMut(&File) -> ControlFlow<B>>(
+    data: *const c_void,
+    file: *mut bindings::file,
+    _fd: c_uint,
+) -> c_int {
+    // SAFETY: By the safety requirements; it was made from a pointer to mutable data.
+    let state = unsafe { &mut *data.cast_mut().cast::<(Option<B>, &mut F)>() };
+    // SAFETY: The table's lock keeps the file open. The caller cannot use a position of it.
+    match (state.1)(unsafe { File::from_raw_file(file) }) {
+        ControlFlow::Continue(()) => 0,
+        ControlFlow::Break(value) => {
+            state.0 = Some(value);
+            1
+        }
+    }
+}
+
+/// What [`Credential`] does not tell. Ids are those of the initial user namespace.
+pub(crate) trait CredentialExt {
+    /// Real user id.
+    fn uid_val(&self) -> u32;
+    /// Effective user id.
+    fn euid_val(&self) -> u32;
+    /// User id for access to files.
+    fn fsuid_val(&self) -> u32;
+    /// Real group id.
+    fn gid_val(&self) -> u32;
+    /// Effective group id.
+    fn egid_val(&self) -> u32;
+    /// Whether the permitted set has any capability.
+    fn has_capabilities(&self) -> bool;
+    /// Whether the permitted set has a capability that the one of `old` lacks.
+    fn gains_capabilities(&self, old: &Credential) -> bool;
+    /// Whether they belong to the initial user namespace, where capabilities mean power over the
+    /// host.
+    fn in_init_ns(&self) -> bool;
+}
+
+impl CredentialExt for Credential {
+    fn uid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_uid(self.as_ptr()) }
+    }
+
+    fn euid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_euid(self.as_ptr()) }
+    }
+
+    fn fsuid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_fsuid(self.as_ptr()) }
+    }
+
+    fn gid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_gid(self.as_ptr()) }
+    }
+
+    fn egid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_egid(self.as_ptr()) }
+    }
+
+    fn has_capabilities(&self) -> bool {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_has_caps(self.as_ptr()) }
+    }
+
+    fn gains_capabilities(&self, old: &Credential) -> bool {
+        // SAFETY: Both are valid.
+        !unsafe { bindings::cred_caps_subset(self.as_ptr(), old.as_ptr()) }
+    }
+
+    fn in_init_ns(&self) -> bool {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_in_init_ns(self.as_ptr()) }
+    }
+}

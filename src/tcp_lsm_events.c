@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What makes the module visible to tracing: Rust functions are not in BTF and
+ * cannot be probed, C functions and tracepoints can.
+ */
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include "tcp_lsm_trace.h"
+
+/**
+ * tcp_consensus_vote - a place to watch votes from
+ * @request: first eight bytes of the request's id, big endian
+ * @validator: slot of the validator that the vote names
+ * @verdict: what it says
+ * @result: 0, or a negative errno that says why the vote was refused
+ *
+ * Called once for every vote, when its fate is known. A kprobe, fentry or fexit
+ * program may be attached to it; nothing that it does changes the vote's fate.
+ *
+ * Context: process context.
+ * Return: @result.
+ */
+noinline int tcp_consensus_vote(u64 request, u32 validator, u32 verdict, int result)
+{
+	trace_tcp_lsm_vote(request, validator, verdict, result);
+	return result;
+}
