@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Vector clocks and the causal chain.
+//!
+//! See "Vector clock" and "Event and causal chain" in `Documentation/wire-format.rst`. Slot 0 of a
+//! clock belongs to the node, slots 1 to 128 to the validators.
+
+use super::limits;
+use super::refusal::Refusal;
+use super::wire::{
+    self,
+    Digest,
+    Error,
+    Reader,
+    Writer, //
+};
+use core::cmp::Ordering;
+
+/// Slots of a node's clock: the node itself and 128 validators.
+pub const SLOTS: usize = limits::CLOCK_ENTRIES;
+
+/// Bytes of one entry in the encoding of a clock.
+pub const ENTRY_LEN: usize = 10;
+
+/// How far a validator's own entry may be ahead of its last accepted vote.
+pub const MAX_LEAP: u64 = limits::CLOCK_LEAP;
+
+/// The slot of the node itself.
+pub const NODE_SLOT: u16 = 0;
+
+/// The clock of a node.
+pub type NodeClock = VectorClock<SLOTS>;
+
+/// A vector clock with `N` entries, all zero at first.
+///
+/// The partial order is the causal one: `a <= b` when no entry of `a` is greater than that of `b`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VectorClock<const N: usize> {
+    /// Number of the last event of each slot, zero for a slot that has had none.
+    entries: [u64; N],
+}
+
+impl<const N: usize> Default for VectorClock<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> VectorClock<N> {
+    /// Makes a clock of zeros. It holds `8 * N` bytes: the kernel makes it in place on the heap.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { entries: [0; N] }
+    }
+
+    /// Sets every entry to zero.
+    pub fn clear(&mut self) {
+        self.entries.fill(0);
+    }
+
+    /// Makes this clock equal to `other` in place.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.entries.copy_from_slice(&other.entries);
+    }
+
+    /// Returns the entry of `slot`; zero for a slot that the clock does not have.
+    pub fn get(&self, slot: u16) -> u64 {
+        self.entries.get(usize::from(slot)).copied().unwrap_or(0)
+    }
+
+    /// Sets the entry of `slot`, and says whether the clock has it.
+    #[must_use = "a clock without that slot is left as it was"]
+    pub fn set(&mut self, slot: u16, value: u64) -> bool {
+        match self.entries.get_mut(usize::from(slot)) {
+            Some(entry) => {
+                *entry = value;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Adds one to the entry of `slot` and returns it: the number of the new event.
+    ///
+    /// Returns [`None`], and changes nothing, for a slot that the clock does not have or an entry
+    /// that is at its end.
+    #[must_use = "the tick may have been refused"]
+    pub fn tick(&mut self, slot: u16) -> Option<u64> {
+        let entry = self.entries.get_mut(usize::from(slot))?;
+        *entry = entry.checked_add(1)?;
+        Some(*entry)
+    }
+
+    /// Whether no entry of `other` is greater than that of this clock.
+    pub fn dominates(&self, other: &Self) -> bool {
+        self.entries
+            .iter()
+            .zip(other.entries.iter())
+            .all(|(a, b)| a >= b)
+    }
+
+    /// Raises each entry to that of `other`: the least clock that dominates both.
+    pub fn merge(&mut self, other: &Self) {
+        for (a, b) in self.entries.iter_mut().zip(other.entries.iter()) {
+            *a = (*a).max(*b);
+        }
+    }
+
+    /// Turns the clock of a validator's last vote into the smallest one that its next vote needs.
+    ///
+    /// Its own entry is raised by one, that of the node to `created` of the request. Returns `false`,
+    /// and changes nothing, when `slot` is not a validator's or its entry is at its end.
+    #[must_use = "the clock may be unchanged"]
+    pub fn next_vote(&mut self, slot: u16, created: u64) -> bool {
+        if slot == NODE_SLOT || self.tick(slot).is_none() {
+            return false;
+        }
+        let seen = self.get(NODE_SLOT).max(created);
+        self.set(NODE_SLOT, seen)
+    }
+
+    /// Iterates over the entries that are not zero, in ascending order of slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        // A `zip` with `u16` numbers ends with the last number that the encoding has.
+        (0..=u16::MAX)
+            .zip(self.entries.iter().copied())
+            .filter(|&(_, value)| value != 0)
+    }
+
+    /// Number of entries that are not zero.
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Appends the entries that are not zero; their number is not part of the encoding.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] when they do not fit.
+    pub fn encode(&self, out: &mut Writer<'_>) -> wire::Result {
+        for (slot, value) in self.iter() {
+            out.u16(slot)?;
+            out.u64(value)?;
+        }
+        Ok(())
+    }
+
+    /// Makes this clock equal to an encoded one in place; it is left as it was on an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ClaimedClock::decode`], or [`Error::Field`] for a slot that this clock lacks.
+    pub fn decode(&mut self, bytes: &[u8]) -> wire::Result {
+        let claimed = ClaimedClock::decode(bytes)?;
+        if claimed.iter().any(|(slot, _)| usize::from(slot) >= N) {
+            return Err(Error::Field("clock slot"));
+        }
+        self.clear();
+        for (slot, value) in claimed.iter() {
+            if !self.set(slot, value) {
+                return Err(Error::Field("clock slot"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> PartialOrd for VectorClock<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self.dominates(other), other.dominates(self)) {
+            (true, true) => Some(Ordering::Equal),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        }
+    }
+}
+
+/// A clock as it stands in a vote: a view of the encoded bytes.
+///
+/// # Invariants
+///
+/// `bytes` is a whole number of entries, at most [`SLOTS`], in strictly ascending order of slot,
+/// with slots below [`SLOTS`] and values of at least 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClaimedClock<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> ClaimedClock<'a> {
+    /// Checks the encoding of a clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Short`] for a part of an entry, [`Error::Field`] for a slot or value out of range or
+    /// out of order.
+    pub fn decode(bytes: &'a [u8]) -> wire::Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut next: u16 = 0;
+        while !reader.rest().is_empty() {
+            let slot = reader.u16()?;
+            if slot < next || usize::from(slot) >= SLOTS {
+                return Err(Error::Field("clock slot"));
+            }
+            if reader.u64()? == 0 {
+                return Err(Error::Field("clock value"));
+            }
+            next = slot.saturating_add(1);
+        }
+        // INVARIANT: the loop has seen whole entries only; ascending slots below `SLOTS` bound
+        // their number.
+        Ok(Self { bytes })
+    }
+
+    /// The encoded entries.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Number of entries.
+    pub fn count(&self) -> usize {
+        self.bytes.len() / ENTRY_LEN
+    }
+
+    /// Iterates over the entries, in ascending order of slot.
+    pub fn iter(&self) -> ClaimedIter<'a> {
+        ClaimedIter {
+            reader: Reader::new(self.bytes),
+        }
+    }
+
+    /// Returns the entry of `slot`; zero when there is none.
+    pub fn get(&self, slot: u16) -> u64 {
+        self.iter()
+            .find(|&(at, _)| at == slot)
+            .map_or(0, |(_, value)| value)
+    }
+}
+
+/// Iterator over the entries of a [`ClaimedClock`].
+#[derive(Clone, Debug)]
+pub struct ClaimedIter<'a> {
+    reader: Reader<'a>,
+}
+
+impl Iterator for ClaimedIter<'_> {
+    type Item = (u16, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let slot = self.reader.u16().ok()?;
+        let value = self.reader.u64().ok()?;
+        Some((slot, value))
+    }
+}
+
+/// Judges the clock of a vote by the validator in `slot`.
+///
+/// `last` is the clock of that validator's last accepted vote (zeros at first), `node` this node's
+/// clock and `created` the node's entry at the request. The rules are checked in the order of the
+/// document and the first that fails is returned.
+///
+/// # Errors
+///
+/// [`Refusal::ClockNotLater`], [`Refusal::ClockRegresses`], [`Refusal::ClockLeap`],
+/// [`Refusal::ClockBeforeRequest`], [`Refusal::ClockUnseen`]; [`Refusal::VoteUnknownValidator`] for
+/// a slot that is not a validator's.
+pub fn check_vote<const N: usize>(
+    claimed: &ClaimedClock<'_>,
+    slot: u16,
+    last: &VectorClock<N>,
+    node: &VectorClock<N>,
+    created: u64,
+) -> Result<(), Refusal> {
+    if slot == NODE_SLOT || usize::from(slot) >= N {
+        return Err(Refusal::VoteUnknownValidator);
+    }
+    let own = claimed.get(slot);
+    let own_last = last.get(slot);
+    if own <= own_last {
+        return Err(Refusal::ClockNotLater);
+    }
+    // Both run in ascending order of slot, so one walk compares them.
+    let mut entries = claimed.iter().peekable();
+    for (at, value) in last.iter() {
+        while entries.next_if(|&(slot, _)| slot < at).is_some() {}
+        match entries.peek() {
+            Some(&(slot, claim)) if slot == at && claim >= value => {}
+            _ => return Err(Refusal::ClockRegresses),
+        }
+    }
+    if own > own_last.saturating_add(MAX_LEAP) {
+        return Err(Refusal::ClockLeap);
+    }
+    if claimed.get(NODE_SLOT) < created {
+        return Err(Refusal::ClockBeforeRequest);
+    }
+    if claimed
+        .iter()
+        .any(|(at, value)| at != slot && value > node.get(at))
+    {
+        return Err(Refusal::ClockUnseen);
+    }
+    Ok(())
+}
+
+/// Magic of the chain's first input.
+pub const CHAIN_MAGIC: &[u8; 8] = b"TCPLCHN1";
+
+/// The causal chain: a running digest over every event of one load.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Chain {
+    head: [u8; 32],
+}
+
+impl Chain {
+    /// The bytes whose digest is `chain[0]`.
+    pub fn genesis_input(node: &[u8; 32], epoch: u64) -> [u8; 48] {
+        let mut input = [0; 48];
+        let epoch = epoch.to_be_bytes();
+        let bytes = CHAIN_MAGIC.iter().chain(node).chain(&epoch);
+        for (to, from) in input.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        input
+    }
+
+    /// Starts the chain of one load.
+    pub fn new<D: Digest>(node: &[u8; 32], epoch: u64) -> Self {
+        Self {
+            head: D::sha256(&[&Self::genesis_input(node, epoch)]),
+        }
+    }
+
+    /// Goes on from a known head, as a reader of an exported log does.
+    pub fn from_head(head: [u8; 32]) -> Self {
+        Self { head }
+    }
+
+    /// The digest over everything so far.
+    pub fn head(&self) -> &[u8; 32] {
+        &self.head
+    }
+
+    /// Extends the chain by one event, given as its encoded header and its payload.
+    pub fn extend<D: Digest>(&mut self, header: &[u8], payload: &[u8]) {
+        self.head = D::sha256(&[&self.head, header, payload]);
+    }
+}
