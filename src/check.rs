@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The one mechanism behind every approval: judge an operation, use a grant for it, or ask for one.
+
+use crate::{
+    abi::{
+        clock,
+        random,
+        task,
+        trace,
+        wait::{
+            Event,
+            WaitResult, //
+        }, //
+    },
+    agent::Agent,
+    counter::Counter,
+    docket::{
+        binding_of,
+        Request, //
+    },
+    engine::{
+        event,
+        governance::Mode,
+        policy::{
+            Action,
+            Decision,
+            Subject,
+            Terms, //
+        },
+        refusal::{
+            errno,
+            Refusal, //
+        },
+        request::{
+            self,
+            Binding,
+            Fact,
+            FactWriter,
+            Head, //
+        }, //
+    },
+    ledger::Entry,
+    limiter::Sender,
+    node::Node,
+    object::Object,
+    policy::ActivePolicy,
+    query::{
+        Context,
+        Query, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+/// Who asks.
+pub(crate) enum Actor {
+    /// A labelled task.
+    Agent(Arc<Agent>),
+    /// A task without a label.
+    Host,
+}
+
+impl Actor {
+    /// Number of the agent, 0 for a task without a label.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Agent(agent) => agent.id,
+            Self::Host => 0,
+        }
+    }
+
+    /// Whom floods are held against.
+    pub(crate) fn sender(&self, uid: u32) -> Sender {
+        match self {
+            Self::Agent(agent) => Sender::Agent(agent.id),
+            Self::Host => Sender::User(uid),
+        }
+    }
+}
+
+/// What becomes of an operation.
+#[derive(Clone, Copy)]
+pub(crate) enum Ruling {
+    /// It may proceed.
+    Proceed,
+    /// It may not; the positive error number.
+    Refuse(i32),
+    /// It may not yet: this request waits for votes.
+    Pending([u8; 32]),
+}
+
+/// One step of judging.
+enum Step {
+    Done(Ruling),
+    /// The policy changed in between.
+    Again,
+    /// Wait for this decision, then judge again.
+    Wait(Arc<Event>, Terms),
+}
+
+/// How often the policy may change under an operation before it is refused.
+const ATTEMPTS: usize = 8;
+
+/// Room for a path.
+const PATH_MAX: usize = 4096;
+
+impl Node {
+    /// Judges an operation for a hook.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` when policy refuses it or a quorum has yet to approve, `EINTR` when the task was
+    /// killed while it waited.
+    pub(crate) fn check(&self, actor: &Actor, query: &Query<'_>) -> Result {
+        match self.rule_on(actor, query) {
+            Ruling::Proceed => Ok(()),
+            Ruling::Refuse(errno) => Err(Error::from_errno(-errno)),
+            Ruling::Pending(_) => Err(EACCES),
+        }
+    }
+
+    /// Judges an operation.
+    pub(crate) fn rule_on(&self, actor: &Actor, query: &Query<'_>) -> Ruling {
+        // Unloading waits for this section, see `Hooks::drained`.
+        let _section = self.sleepers.read_lock();
+        let mut deadline = None;
+        for _ in 0..ATTEMPTS {
+            match self.step(actor, query, deadline) {
+                Ok(Step::Done(ruling)) => return ruling,
+                Ok(Step::Again) => {}
+                Ok(Step::Wait(decided, terms)) => {
+                    let now = clock::boottime_ms();
+                    let until =
+                        *deadline.get_or_insert(now.saturating_add(u64::from(terms.hold_s) * 1000));
+                    let left = u32::try_from(until.saturating_sub(now)).unwrap_or(u32::MAX);
+                    if self.is_stopping() {
+                        return Ruling::Refuse(errno::EACCES);
+                    }
+                    if decided.wait_killable_timeout(left) == WaitResult::Killed {
+                        return Ruling::Refuse(EINTR.to_errno().saturating_neg());
+                    }
+                }
+                Err(error) => {
+                    self.counters.bump(Counter::Failed);
+                    self.refused(actor, query, 0, error.to_errno().unsigned_abs());
+                    return Ruling::Refuse(errno::EACCES);
+                }
+            }
+        }
+        self.counters.bump(Counter::Failed);
+        Ruling::Refuse(errno::EACCES)
+    }
+
+    /// Judges once. `deadline` is set once the operation has waited.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the operation from being judged; it is refused then.
+    fn step(&self, actor: &Actor, query: &Query<'_>, deadline: Option<u64>) -> Result<Step> {
+        let uid = task::current().euid();
+        let guard = self.policy.read();
+        let Some(policy) = guard.get() else {
+            // Labels and seals need a policy, and a policy is replaced but never removed.
+            return Err(EACCES);
+        };
+        let (decision, content) = self.decide(policy, actor, query, uid)?;
+        self.counters.bump(Counter::Decisions);
+        trace::decision(
+            query.op as u32,
+            action_number(&decision.action),
+            actor.id(),
+            decision.line,
+            0,
+        );
+        let lenient = self.mode() == Mode::Permissive && !query.op.is_governance();
+        let terms = match decision.action {
+            Action::Allow => {
+                self.counters.bump(Counter::Allowed);
+                return Ok(Step::Done(Ruling::Proceed));
+            }
+            Action::Audit => {
+                self.counters.bump(Counter::Audited);
+                self.audited(actor, query, decision.line, 0);
+                return Ok(Step::Done(Ruling::Proceed));
+            }
+            Action::Deny if lenient => {
+                self.counters.bump(Counter::Permitted);
+                self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
+                return Ok(Step::Done(Ruling::Proceed));
+            }
+            Action::Deny => {
+                self.counters.bump(Counter::Refused);
+                self.refused(actor, query, decision.line, errno::EACCES.unsigned_abs());
+                return Ok(Step::Done(Ruling::Refuse(errno::EACCES)));
+            }
+            Action::Quorum(terms) => terms,
+        };
+
+        // Everything is allocated before the lock is taken, and what is not needed freed after it.
+        let mut draft = self.draft(policy, actor, query, uid, &decision, &terms, content)?;
+        let generation = policy.generation;
+        drop(guard);
+
+        let now = clock::boottime_ms();
+        let mut books = self.books.lock();
+        if books.generation != generation {
+            return Ok(Step::Again);
+        }
+        let closed = books.expire(now);
+        let found = books.settle(&mut draft, lenient || query.quiet || deadline.is_some(), now);
+        drop(books);
+        self.closed(&closed);
+        Ok(match found {
+            Settled::Granted(id) => {
+                self.counters.bump(Counter::GrantsUsed);
+                self.recorded();
+                self.note_request(actor, &id);
+                Step::Done(Ruling::Proceed)
+            }
+            Settled::Nothing if lenient => {
+                self.counters.bump(Counter::Permitted);
+                self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
+                Step::Done(Ruling::Proceed)
+            }
+            Settled::Nothing => {
+                self.counters.bump(Counter::Unapproved);
+                Step::Done(Ruling::Refuse(errno::EACCES))
+            }
+            Settled::Refused(refusal) => {
+                if refusal == Refusal::RequestLimit {
+                    self.counters.bump(Counter::RequestsCapped);
+                }
+                self.counters.bump(Counter::Unapproved);
+                self.refused(actor, query, decision.line, refusal.errno().unsigned_abs());
+                Step::Done(Ruling::Refuse(errno::EACCES))
+            }
+            Settled::Waiting { id, decided, new } => {
+                if new {
+                    self.counters.bump(Counter::Requests);
+                    self.recorded();
+                }
+                self.note_request(actor, &id);
+                match decided {
+                    Some(decided) if terms.hold_s > 0 && may_wait(query) => {
+                        Step::Wait(decided, terms)
+                    }
+                    _ => {
+                        self.counters.bump(Counter::Unapproved);
+                        Step::Done(Ruling::Pending(id))
+                    }
+                }
+            }
+        })
+    }
+
+    /// Matches the operation against the rules. The digest of the content comes along when a rule
+    /// asked for it.
+    #[inline]
+    fn decide(
+        &self,
+        policy: &ActivePolicy,
+        actor: &Actor,
+        query: &Query<'_>,
+        uid: u32,
+    ) -> Result<(Decision, Option<([u8; 32], u64)>)> {
+        let subject = match actor {
+            Actor::Agent(agent) => Subject {
+                class: Some(agent.class_in(policy)),
+                agent: agent.name.as_bytes(),
+                uid,
+            },
+            Actor::Host => Subject::host(uid),
+        };
+        let mut digest = None;
+        let mut judge = |object: &Object<'_>| -> Result<Decision> {
+            let mut matcher = policy.rules.matcher(&subject, query.op);
+            if matcher.wants_object() {
+                object.walk(|key| {
+                    for object in policy.objects(key) {
+                        matcher.object(object);
+                    }
+                })?;
+            }
+            if let Some((address, port)) = query.address {
+                matcher.address(address, port);
+            }
+            if matcher.wants_digest() {
+                if digest.is_none() {
+                    digest = query.digest()?;
+                }
+                if let Some((digest, _)) = &digest {
+                    matcher.digest(digest);
+                }
+            }
+            Ok(matcher.decide())
+        };
+        let mut decision = judge(&query.object)?;
+        if !matches!(query.second, Object::None) {
+            decision = decision.stricter(judge(&query.second)?);
+        }
+        Ok((decision, digest))
+    }
+
+    /// Writes down what a quorum would be asked for.
+    #[expect(clippy::too_many_arguments, reason = "each is a different part of the request")]
+    fn draft(
+        &self,
+        policy: &ActivePolicy,
+        actor: &Actor,
+        query: &Query<'_>,
+        uid: u32,
+        decision: &Decision,
+        terms: &Terms,
+        content: Option<([u8; 32], u64)>,
+    ) -> Result<Draft> {
+        let flags = query.context.flags();
+        let content = match content {
+            Some(content) => Some(content),
+            None => query.digest()?,
+        };
+        let (digest, size) = content.unwrap_or(([0; 32], 0));
+        let mut encoding = KVec::from_elem(0, request::MAX_LEN, flags)?;
+        let (class, name) = match actor {
+            Actor::Agent(agent) => (agent.class.as_str(), agent.name.as_str()),
+            Actor::Host => ("", ""),
+        };
+        let binding = Binding {
+            op: query.op,
+            uid,
+            agent: actor.id(),
+            policy_version: policy.rules.version(),
+            policy: &policy.digest,
+            threshold_bp: terms.threshold_bp,
+            uses: terms.uses,
+            ttl_s: terms.ttl_s,
+            line: decision.line,
+            object: query.object.encoded_id(),
+            content: &digest,
+            class,
+            agent_name: name,
+        };
+        let mut path = KVec::from_elem(0, PATH_MAX, flags)?;
+        let mut facts = FactWriter::new(&mut encoding, &binding).map_err(|_| EINVAL)?;
+        let path_of = query.object.display(&mut path)?;
+        if !path_of.is_empty() {
+            facts.fact(&Fact::Path(path_of)).map_err(|_| EINVAL)?;
+        }
+        let second = query.second.display(&mut path)?;
+        if !second.is_empty() {
+            facts.fact(&Fact::Target(second)).map_err(|_| EINVAL)?;
+            facts
+                .fact(&Fact::TargetObject(query.second.encoded_id()))
+                .map_err(|_| EINVAL)?;
+        }
+        (query.facts)(&mut facts).map_err(|_| EINVAL)?;
+        if content.is_some() {
+            facts.fact(&Fact::Size(size)).map_err(|_| EINVAL)?;
+        }
+        if let Some(version) = query.version {
+            facts.fact(&Fact::Version(version)).map_err(|_| EINVAL)?;
+        }
+        if !query.detail.is_empty() {
+            facts.fact(&Fact::Detail(query.detail)).map_err(|_| EINVAL)?;
+        }
+        if !query.hook.is_empty() {
+            facts
+                .fact(&Fact::Hook(query.hook.as_bytes()))
+                .map_err(|_| EINVAL)?;
+        }
+        let len = facts.finish().map_err(|_| EINVAL)?;
+        encoding.truncate(len);
+
+        let mut nonce = [0; 16];
+        random::fill(&mut nonce);
+        let head = Head {
+            node: &self.identity.node,
+            epoch: self.identity.epoch,
+            nonce: &nonce,
+            // Set when the request is opened.
+            created: 1,
+            created_ms: 0,
+            expires_ms: 0,
+            wall_ms: clock::realtime_ms(),
+        };
+        request::write_head(&mut encoding, &head).map_err(|_| EINVAL)?;
+        let decided = if terms.hold_s > 0 && may_wait(query) {
+            Some(Arc::pin_init(Event::new(), flags)?)
+        } else {
+            None
+        };
+        Ok(Draft {
+            binding: binding_of(&encoding),
+            request: Some(KBox::new(
+                Request::new(encoding, query.op, actor.id(), uid, decision.line, terms, decided),
+                flags,
+            )?),
+            forgotten: None,
+        })
+    }
+
+    /// Remembers for `self` which request the calling task waits for.
+    fn note_request(&self, actor: &Actor, id: &[u8; 32]) {
+        if let Actor::Agent(_) = actor {
+            self.with_current_label(|label| label.set_last_request(id));
+        }
+    }
+
+    /// Records a refusal, unless its sender has made too many.
+    fn refused(&self, actor: &Actor, query: &Query<'_>, line: u32, errno: u32) {
+        if let Actor::Agent(agent) = actor {
+            agent.refused.add(1, Relaxed);
+        }
+        self.record_operation(event::Kind::Refused, actor, query, line, errno);
+    }
+
+    /// Records an operation that was let through, unless its sender has made too many.
+    fn audited(&self, actor: &Actor, query: &Query<'_>, line: u32, errno: u32) {
+        self.record_operation(event::Kind::Audit, actor, query, line, errno);
+    }
+
+    fn record_operation(
+        &self,
+        kind: event::Kind,
+        actor: &Actor,
+        query: &Query<'_>,
+        line: u32,
+        errno: u32,
+    ) {
+        if query.quiet {
+            return;
+        }
+        let uid = task::current().euid();
+        if !self.may_record(actor.sender(uid)) {
+            return;
+        }
+        // Without memory for the path the event says everything else.
+        let mut buf = KVec::from_elem(0, PATH_MAX, query.context.flags()).unwrap_or_default();
+        let path = query.object.display(&mut buf).unwrap_or(&[]);
+        self.record(&Entry {
+            op: Some(query.op),
+            uid,
+            agent: actor.id(),
+            line,
+            result: u16::try_from(errno).unwrap_or(u16::MAX),
+            payload: path.get(..event::MAX_PATH).unwrap_or(path),
+            ..Entry::new(kind)
+        });
+    }
+}
+
+/// Whether the operation may wait for its decision.
+fn may_wait(query: &Query<'_>) -> bool {
+    query.context == Context::Wait && !query.quiet
+}
+
+/// Number of an action in the tracepoint.
+fn action_number(action: &Action) -> i32 {
+    match action {
+        Action::Allow => 0,
+        Action::Audit => 1,
+        Action::Quorum(_) => 2,
+        Action::Deny => 3,
+    }
+}
+
+/// A request that may be opened, and what has to be freed outside the lock.
+pub(crate) struct Draft {
+    /// Digest of what it binds.
+    pub(crate) binding: [u8; 32],
+    /// The request; taken when it is opened.
+    pub(crate) request: Option<KBox<Request>>,
+    /// An old request that made room.
+    pub(crate) forgotten: Option<KBox<Request>>,
+}
+
+/// What the books have for an operation that needs a quorum.
+pub(crate) enum Settled {
+    /// A grant, now used.
+    Granted([u8; 32]),
+    /// Nothing, and nothing was to be opened.
+    Nothing,
+    /// No room for a request.
+    Refused(Refusal),
+    /// A request that waits for votes.
+    Waiting {
+        /// Its id.
+        id: [u8; 32],
+        /// Happens when it is decided.
+        decided: Option<Arc<Event>>,
+        /// Whether it was opened just now.
+        new: bool,
+    },
+}

@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The docket: requests that wait for votes, those decided lately, and the grants.
+//!
+//! Everything here happens under the lock of [`crate::books::Books`], without sleeping or
+//! allocating: the tables have their room from the start, and what goes into them is allocated
+//! before the lock is taken.
+
+use crate::{
+    abi::{
+        trace,
+        wait::Event, //
+    },
+    check::Draft,
+    engine::{
+        event::{
+            Cancelled,
+            GrantEnded,
+            Kind,
+            Payload,
+            Tally, //
+        },
+        limits,
+        op::Op,
+        policy::Terms,
+        quorum::{
+            Ballot,
+            Outcome,
+            Verdict, //
+        },
+        refusal::Refusal,
+        request, //
+    },
+    ledger::{
+        Entry,
+        KernelDigest,
+        Ledger, //
+    }, //
+};
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What has become of a request. The numbers are those of `request-state` in the netlink
+/// specification.
+#[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u32)]
+pub(crate) enum State {
+    /// It waits for votes.
+    Open = 1,
+    /// A quorum approved.
+    Granted = 2,
+    /// Approval became impossible.
+    Denied = 3,
+    /// Nobody decided in time.
+    Expired = 4,
+    /// It was withdrawn.
+    Cancelled = 5,
+}
+
+impl State {
+    /// Name for display.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One request.
+pub(crate) struct Request {
+    /// Digest of the encoding.
+    pub(crate) id: [u8; 32],
+    /// Digest of what it binds.
+    pub(crate) binding: [u8; 32],
+    /// The canonical encoding.
+    pub(crate) encoding: KVec<u8>,
+    /// The operation.
+    pub(crate) op: Op,
+    /// Who asks; 0 for a task without a label.
+    pub(crate) agent: u64,
+    /// Effective user of who asks.
+    pub(crate) uid: u32,
+    /// Line of the rule, 0 for a DEFAULT.
+    pub(crate) line: u32,
+    /// What became of it.
+    pub(crate) state: State,
+    /// The votes so far; none while the request has not been opened.
+    pub(crate) ballot: Option<Ballot>,
+    /// The node's clock entry when it was made.
+    pub(crate) created: u64,
+    /// When silence becomes a denial, milliseconds since boot.
+    pub(crate) expires_ms: u64,
+    /// Life of the grant from the decision, in milliseconds.
+    pub(crate) ttl_ms: u64,
+    /// Uses of the grant.
+    pub(crate) uses: u16,
+    /// Threshold in basis points.
+    threshold_bp: u16,
+    /// How long it stays open, in milliseconds.
+    timeout_ms: u64,
+    /// Wakes those who wait for the decision; only for rules with `hold`.
+    pub(crate) decided: Option<Arc<Event>>,
+}
+
+impl Request {
+    /// A request whose binding has been encoded and that has yet to be opened.
+    pub(crate) fn new(
+        encoding: KVec<u8>,
+        op: Op,
+        agent: u64,
+        uid: u32,
+        line: u32,
+        terms: &Terms,
+        decided: Option<Arc<Event>>,
+    ) -> Self {
+        Self {
+            id: [0; 32],
+            binding: binding_of(&encoding),
+            encoding,
+            op,
+            agent,
+            uid,
+            line,
+            state: State::Open,
+            ballot: None,
+            created: 0,
+            expires_ms: 0,
+            ttl_ms: u64::from(terms.ttl_s) * 1000,
+            uses: terms.uses,
+            threshold_bp: terms.threshold_bp,
+            timeout_ms: u64::from(terms.timeout_s) * 1000,
+            decided,
+        }
+    }
+
+    /// Approving, denying and total weight.
+    pub(crate) fn tally(&self) -> Tally {
+        self.ballot.as_ref().map_or(
+            Tally {
+                approve: 0,
+                deny: 0,
+                total: 0,
+            },
+            |ballot| Tally {
+                approve: ballot.approve(),
+                deny: ballot.deny(),
+                total: ballot.total(),
+            },
+        )
+    }
+
+    /// Whether the validator in `slot` has voted.
+    pub(crate) fn has_voted(&self, slot: u16) -> bool {
+        self.ballot
+            .as_ref()
+            .is_some_and(|ballot| ballot.has_voted(slot))
+    }
+
+    /// First 8 bytes of the id, as the tracepoints show it.
+    pub(crate) fn short_id(&self) -> u64 {
+        short_id(&self.id)
+    }
+
+    /// The entry of an event about this request.
+    fn entry(&self, kind: Kind) -> Entry<'_> {
+        Entry {
+            op: Some(self.op),
+            uid: self.uid,
+            agent: self.agent,
+            request: self.id,
+            line: self.line,
+            ..Entry::new(kind)
+        }
+    }
+
+    /// Records that the request has ended, with the weights it ended with, and wakes the waiting.
+    fn close(&mut self, ledger: &mut Ledger, state: State, kind: Kind) {
+        let mut payload = [0; 24];
+        let tally = Payload::Tally(self.tally());
+        let len = tally.encode(&mut payload).unwrap_or(0);
+        ledger.append(&Entry {
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..self.entry(kind)
+        });
+        self.end(state);
+    }
+
+    /// Records that the request was withdrawn, and wakes the waiting.
+    fn cancel(&mut self, ledger: &mut Ledger, reason: Cancelled) {
+        ledger.append(&Entry {
+            result: reason as u16,
+            ..self.entry(Kind::Cancelled)
+        });
+        self.end(State::Cancelled);
+    }
+
+    fn end(&mut self, state: State) {
+        self.state = state;
+        if let Some(decided) = &self.decided {
+            decided.complete_all();
+        }
+        trace::request(self.short_id(), self.op as u32, self.agent, state as u32);
+    }
+}
+
+/// First 8 bytes of a request's id, as the tracepoints show it.
+pub(crate) fn short_id(id: &[u8; 32]) -> u64 {
+    id.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Leave to do what a request asked for.
+pub(crate) struct Grant {
+    /// The request.
+    pub(crate) id: [u8; 32],
+    /// What it lets through.
+    pub(crate) binding: [u8; 32],
+    /// The operation.
+    op: Op,
+    /// Who may; 0 for a task without a label.
+    agent: u64,
+    /// Effective user who may.
+    uid: u32,
+    /// Line of the rule.
+    line: u32,
+    /// How often it may still be used.
+    pub(crate) uses_left: u16,
+    /// When it ends, milliseconds since boot.
+    pub(crate) expires_ms: u64,
+}
+
+impl Grant {
+    fn entry(&self, kind: Kind) -> Entry<'_> {
+        Entry {
+            op: Some(self.op),
+            uid: self.uid,
+            agent: self.agent,
+            request: self.id,
+            line: self.line,
+            ..Entry::new(kind)
+        }
+    }
+
+    fn ended(&self, ledger: &mut Ledger, reason: GrantEnded) {
+        ledger.append(&Entry {
+            result: reason as u16,
+            ..self.entry(Kind::GrantEnded)
+        });
+    }
+}
+
+/// How many of each kind of decision a call has made, for the counters.
+#[derive(Default)]
+pub(crate) struct Closed {
+    /// Expired requests.
+    pub(crate) expired: u32,
+    /// Cancelled requests.
+    pub(crate) cancelled: u32,
+}
+
+/// Requests and grants.
+pub(crate) struct Docket {
+    /// In the order of their making. At most [`limits::REQUESTS`] are open and
+    /// [`limits::DECIDED_REQUESTS`] are not.
+    requests: KVVec<KBox<Request>>,
+    grants: KVVec<Grant>,
+}
+
+impl Docket {
+    /// An empty docket with room for all that it may ever hold.
+    pub(crate) fn new() -> Result<Self, AllocError> {
+        Ok(Self {
+            requests: KVVec::with_capacity(
+                limits::REQUESTS + limits::DECIDED_REQUESTS + 1,
+                GFP_KERNEL,
+            )?,
+            grants: KVVec::with_capacity(limits::GRANTS, GFP_KERNEL)?,
+        })
+    }
+
+    /// Number of open requests.
+    pub(crate) fn open_len(&self) -> usize {
+        self.open().count()
+    }
+
+    /// Number of open requests of one agent (or of all tasks without a label, for 0).
+    pub(crate) fn open_of(&self, agent: u64) -> usize {
+        self.open().filter(|request| request.agent == agent).count()
+    }
+
+    /// Number of grants.
+    pub(crate) fn grants_len(&self) -> usize {
+        self.grants.len()
+    }
+
+    fn open(&self) -> impl Iterator<Item = &KBox<Request>> {
+        self.requests
+            .iter()
+            .filter(|request| request.state == State::Open)
+    }
+
+    /// The request at a place in the order of making; places shift when old ones are forgotten.
+    pub(crate) fn at(&self, index: usize) -> Option<&Request> {
+        self.requests.get(index).map(|request| &**request)
+    }
+
+    /// The grant at a place.
+    pub(crate) fn grant_at(&self, index: usize) -> Option<&Grant> {
+        self.grants.get(index)
+    }
+
+    /// The request of that id.
+    pub(crate) fn find(&self, id: &[u8; 32]) -> Option<&Request> {
+        self.requests
+            .iter()
+            .find(|request| request.id == *id)
+            .map(|request| &**request)
+    }
+
+    /// The open request that asks for that binding.
+    pub(crate) fn pending(&self, binding: &[u8; 32]) -> Option<&Request> {
+        self.open()
+            .find(|request| request.binding == *binding)
+            .map(|request| &**request)
+    }
+
+    /// Says whether one more request of `agent` may be opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::RequestLimit`].
+    pub(crate) fn check_room(&self, agent: u64) -> Result<(), Refusal> {
+        if self.open_len() >= limits::REQUESTS || self.open_of(agent) >= limits::REQUESTS_PER_AGENT
+        {
+            return Err(Refusal::RequestLimit);
+        }
+        Ok(())
+    }
+
+    /// Opens the request in `draft` among validators of that total weight, records it, and returns
+    /// its id. What has to be freed outside the lock is left in `draft`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::RequestLimit`], [`Refusal::NoValidators`].
+    pub(crate) fn open_request(
+        &mut self,
+        ledger: &mut Ledger,
+        draft: &mut Draft,
+        total: u64,
+        now_ms: u64,
+    ) -> Result<[u8; 32], Refusal> {
+        let mut request = draft.request.take().ok_or(Refusal::NoMemory)?;
+        if let Err(refusal) = self.check_room(request.agent) {
+            draft.request = Some(request);
+            return Err(refusal);
+        }
+        request.ballot = match Ballot::new(request.threshold_bp, total) {
+            Ok(ballot) => Some(ballot),
+            Err(refusal) => {
+                draft.request = Some(request);
+                return Err(refusal);
+            }
+        };
+        let created = ledger.number() + 1;
+        let expires_ms = now_ms.saturating_add(request.timeout_ms);
+        request::set_times(&mut request.encoding, created, now_ms, expires_ms)
+            .map_err(|_| Refusal::NoMemory)?;
+        request.created = created;
+        request.expires_ms = expires_ms;
+        request.id = request::id::<KernelDigest>(&request.encoding);
+        let id = request.id;
+        if self.requests.len() - self.open_len() >= limits::DECIDED_REQUESTS {
+            // Not one whose grant lives: there are fewer grants than decided requests.
+            let oldest = self.requests.iter().position(|request| {
+                request.state != State::Open
+                    && !self.grants.iter().any(|grant| grant.id == request.id)
+            });
+            draft.forgotten = oldest.and_then(|index| self.requests.remove(index).ok());
+        }
+        let entry = Entry {
+            payload: &request.encoding,
+            ..request.entry(Kind::Request)
+        };
+        ledger.append(&entry);
+        trace::request(
+            request.short_id(),
+            request.op as u32,
+            request.agent,
+            State::Open as u32,
+        );
+        self.requests
+            .push_within_capacity(request)
+            .map_err(|_| Refusal::RequestLimit)?;
+        Ok(id)
+    }
+
+    /// Whether a grant might cover such an operation, without looking at the whole binding.
+    #[inline]
+    pub(crate) fn may_have_grant(&self, op: Op, agent: u64) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| grant.op == op && grant.agent == agent)
+    }
+
+    /// Uses a grant for that binding, once, and records it.
+    pub(crate) fn use_grant(
+        &mut self,
+        ledger: &mut Ledger,
+        binding: &[u8; 32],
+        now_ms: u64,
+    ) -> Option<[u8; 32]> {
+        let index = self
+            .grants
+            .iter()
+            .position(|grant| grant.binding == *binding && grant.expires_ms > now_ms)?;
+        let grant = self.grants.get_mut(index)?;
+        grant.uses_left = grant.uses_left.checked_sub(1)?;
+        let id = grant.id;
+        ledger.append(&Entry {
+            result: grant.uses_left,
+            ..grant.entry(Kind::Used)
+        });
+        if grant.uses_left == 0 {
+            grant.ended(ledger, GrantEnded::UsedUp);
+            // The encoding is shared; what is freed here is small.
+            let _ = self.grants.remove(index);
+        }
+        Some(id)
+    }
+
+    /// Counts a vote that has passed every check, and records it and the decision it may bring.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] when the request is gone, decided, or was voted on by that validator already.
+    pub(crate) fn cast(
+        &mut self,
+        ledger: &mut Ledger,
+        vote: &Cast<'_>,
+        now_ms: u64,
+    ) -> Result<State, Refusal> {
+        let grants_full = self.grants.len() >= limits::GRANTS;
+        let request = self
+            .requests
+            .iter_mut()
+            .find(|request| request.id == *vote.request)
+            .ok_or(Refusal::VoteUnknownRequest)?;
+        if request.state != State::Open {
+            return Err(Refusal::VoteClosedRequest);
+        }
+        let ballot = request.ballot.as_mut().ok_or(Refusal::VoteClosedRequest)?;
+        let outcome = ballot.cast(vote.slot, vote.weight, vote.verdict)?;
+        ledger.hear(vote.slot, vote.own);
+        ledger.append(&Entry {
+            slot: vote.slot,
+            result: vote.verdict as u16,
+            payload: vote.record,
+            ..request.entry(Kind::Vote)
+        });
+        match outcome {
+            Outcome::Open => {}
+            Outcome::Denied => request.close(ledger, State::Denied, Kind::Denied),
+            // Without room for the grant nothing may be let through.
+            Outcome::Granted if grants_full => {
+                request.close(ledger, State::Denied, Kind::Denied);
+            }
+            Outcome::Granted => {
+                request.close(ledger, State::Granted, Kind::Granted);
+                let grant = Grant {
+                    id: request.id,
+                    binding: request.binding,
+                    op: request.op,
+                    agent: request.agent,
+                    uid: request.uid,
+                    line: request.line,
+                    uses_left: request.uses,
+                    expires_ms: now_ms.saturating_add(request.ttl_ms),
+                };
+                let _ = self.grants.push_within_capacity(grant);
+            }
+        }
+        Ok(request.state)
+    }
+
+    /// Closes what has run out of time and returns when to look again.
+    pub(crate) fn expire(
+        &mut self,
+        ledger: &mut Ledger,
+        now_ms: u64,
+        closed: &mut Closed,
+    ) -> Option<u64> {
+        for request in &mut self.requests {
+            if request.state == State::Open && request.expires_ms <= now_ms {
+                request.close(ledger, State::Expired, Kind::Expired);
+                closed.expired += 1;
+            }
+        }
+        self.grants.retain(|grant| {
+            let alive = grant.expires_ms > now_ms;
+            if !alive {
+                grant.ended(ledger, GrantEnded::Expired);
+            }
+            alive
+        });
+        let requests = self.open().map(|request| request.expires_ms);
+        let grants = self.grants.iter().map(|grant| grant.expires_ms);
+        Iterator::chain(requests, grants).min()
+    }
+
+    /// Withdraws one open request.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::RequestUnknown`], [`Refusal::RequestClosed`].
+    pub(crate) fn cancel(&mut self, ledger: &mut Ledger, id: &[u8; 32]) -> Result<(), Refusal> {
+        let request = self
+            .requests
+            .iter_mut()
+            .find(|request| request.id == *id)
+            .ok_or(Refusal::RequestUnknown)?;
+        if request.state != State::Open {
+            return Err(Refusal::RequestClosed);
+        }
+        request.cancel(ledger, Cancelled::Command);
+        Ok(())
+    }
+
+    /// Withdraws every open request that `which` picks.
+    pub(crate) fn cancel_all(
+        &mut self,
+        ledger: &mut Ledger,
+        reason: Cancelled,
+        closed: &mut Closed,
+        which: impl Fn(&Request) -> bool,
+    ) {
+        for request in &mut self.requests {
+            if request.state == State::Open && which(request) {
+                request.cancel(ledger, reason);
+                closed.cancelled += 1;
+            }
+        }
+    }
+
+    /// Takes back one grant.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::GrantUnknown`].
+    pub(crate) fn revoke(&mut self, ledger: &mut Ledger, id: &[u8; 32]) -> Result<(), Refusal> {
+        let index = self
+            .grants
+            .iter()
+            .position(|grant| grant.id == *id)
+            .ok_or(Refusal::GrantUnknown)?;
+        if let Ok(grant) = self.grants.remove(index) {
+            grant.ended(ledger, GrantEnded::Revoked);
+        }
+        Ok(())
+    }
+
+    /// Takes back every grant.
+    pub(crate) fn revoke_all(&mut self, ledger: &mut Ledger, reason: GrantEnded) {
+        self.grants.retain(|grant| {
+            grant.ended(ledger, reason);
+            false
+        });
+    }
+
+    /// Wakes everybody who waits for a decision.
+    pub(crate) fn wake_all(&self) {
+        for request in self.open() {
+            if let Some(decided) = &request.decided {
+                decided.complete_all();
+            }
+        }
+    }
+}
+
+/// A vote that has passed every check.
+pub(crate) struct Cast<'a> {
+    /// Id of the request.
+    pub(crate) request: &'a [u8; 32],
+    /// The validator's slot.
+    pub(crate) slot: u16,
+    /// The validator's weight.
+    pub(crate) weight: u32,
+    /// What it says.
+    pub(crate) verdict: Verdict,
+    /// The validator's own clock entry in the vote.
+    pub(crate) own: u64,
+    /// The record as it arrived.
+    pub(crate) record: &'a [u8],
+}
+
+/// Digest of what an encoded request binds.
+pub(crate) fn binding_of(encoding: &[u8]) -> [u8; 32] {
+    request::binding_digest::<KernelDigest>(encoding)
+}

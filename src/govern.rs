@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Governance: policy, validators, mode, seal and unloading.
+//!
+//! In setup, whoever has `CAP_MAC_ADMIN` decides. Once sealed, each change is an operation like any
+//! other: it is checked for its sense first, then put to the quorum by [`Node::check`]'s mechanism,
+//! and done when the same command is given again under the grant.
+
+use crate::{
+    abi::{
+        module,
+        task, //
+    },
+    check::{
+        Actor,
+        Ruling, //
+    },
+    engine::{
+        event::{
+            Cancelled,
+            GrantEnded,
+            Kind,
+            Payload, //
+        },
+        governance::{
+            Detail,
+            Mode,
+            KEY_LEN,
+            MAX_DETAIL,
+            MAX_VALIDATOR_RECORD, //
+        },
+        op::Op,
+        refusal::Refusal,
+        request::{
+            Fact,
+            FactWriter, //
+        },
+        wire, //
+    },
+    ledger::Entry,
+    node::{
+        Admin,
+        Node,
+        Phase, //
+    },
+    policy::{
+        ActivePolicy,
+        PolicyError, //
+    },
+    query::{
+        Content,
+        Context,
+        Query, //
+    },
+    validator::Validator, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What has become of a command.
+pub(crate) enum Outcome<T> {
+    /// It has taken effect.
+    Done(T),
+    /// A quorum is needed: the id of the request.
+    Pending([u8; 32]),
+}
+
+/// Leave to change something.
+enum Leave {
+    Given,
+    Pending([u8; 32]),
+}
+
+impl Node {
+    /// Asks whether a change may be made: always in setup, by quorum once sealed.
+    ///
+    /// Context: the caller holds [`Node::admin`].
+    fn leave_for(
+        &self,
+        op: Op,
+        content: &[u8],
+        detail: &[u8],
+        version: Option<u64>,
+        name: &[u8],
+    ) -> Result<Leave, Refusal> {
+        if self.phase() == Phase::Setup {
+            return Ok(Leave::Given);
+        }
+        let facts = |facts: &mut FactWriter<'_>| -> wire::Result {
+            if name.is_empty() {
+                return Ok(());
+            }
+            facts.fact(&Fact::Name(name))
+        };
+        let query = Query {
+            detail,
+            version,
+            ..Query::new(op, "", Context::Sleep)
+                .content(Content::Bytes(content))
+                .facts(&facts)
+        };
+        match self.rule_on(&Actor::Host, &query) {
+            Ruling::Proceed => Ok(Leave::Given),
+            Ruling::Pending(id) => Ok(Leave::Pending(id)),
+            Ruling::Refuse(_) => Err(Refusal::Denied),
+        }
+    }
+
+    /// Puts a policy in force.
+    ///
+    /// # Errors
+    ///
+    /// A [`PolicyError`]; the running policy stays.
+    pub(crate) fn load_policy(&self, text: &[u8]) -> Result<Outcome<()>, PolicyError> {
+        let mut admin = self.admin.lock();
+        let generation = admin.generation + 1;
+        let policy = ActivePolicy::prepare(text, generation)?;
+        let running = self
+            .policy
+            .read()
+            .get()
+            .map_or(0, |running| running.rules.version());
+        if policy.rules.version() <= running {
+            return Err(PolicyError::Refused(Refusal::PolicyVersion));
+        }
+        let leave = self
+            .leave_for(
+                Op::Policy,
+                text,
+                &[],
+                Some(policy.rules.version()),
+                policy.rules.name().as_bytes(),
+            )
+            .map_err(PolicyError::Refused)?;
+        if let Leave::Pending(id) = leave {
+            return Ok(Outcome::Pending(id));
+        }
+        let policy = KBox::new(policy, GFP_KERNEL)?;
+        let mut payload = [0; 128];
+        let len = Payload::Policy {
+            version: policy.rules.version(),
+            digest: &policy.digest,
+            name: policy.rules.name(),
+        }
+        .encode(&mut payload)
+        .unwrap_or(0);
+        let host_ops = policy.rules.host_ops();
+        self.policy.replace(policy);
+        self.set_host_ops(host_ops);
+        admin.generation = generation;
+        let closed = {
+            let mut books = self.books.lock();
+            let closed = books.start_over(Cancelled::PolicyChanged, GrantEnded::PolicyChanged);
+            books.generation = generation;
+            books.ledger.append(&Entry {
+                uid: task::current().euid(),
+                op: Some(Op::Policy),
+                payload: payload.get(..len).unwrap_or(&[]),
+                ..Entry::new(Kind::Policy)
+            });
+            closed
+        };
+        self.closed(&closed);
+        self.recorded();
+        Ok(Outcome::Done(()))
+    }
+
+    /// Enrols a validator.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::validator::ValidatorSet::candidate`], and [`Refusal::Denied`].
+    pub(crate) fn add_validator(
+        &self,
+        name: &[u8],
+        key: &[u8; KEY_LEN],
+        weight: u32,
+    ) -> Result<Outcome<Arc<Validator>>, Refusal> {
+        let _admin = self.admin.lock();
+        let set = self.validators();
+        let validator = set.candidate(name, key, weight)?;
+        let mut detail = [0; MAX_DETAIL];
+        let len = Detail::AddValidator {
+            weight,
+            name: validator.name.as_str(),
+            key,
+        }
+        .encode(&mut detail)
+        .map_err(|_| Refusal::ValidatorKey)?;
+        let detail = detail.get(..len).unwrap_or(&[]);
+        if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
+            return Ok(Outcome::Pending(id));
+        }
+        self.enrol(set.with(&validator)?, &validator, Kind::ValidatorAdded);
+        Ok(Outcome::Done(validator))
+    }
+
+    /// Removes a validator.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ValidatorUnknown`], [`Refusal::NoValidators`] for the last one of a sealed node,
+    /// [`Refusal::Denied`].
+    pub(crate) fn remove_validator(&self, name: &[u8]) -> Result<Outcome<()>, Refusal> {
+        let _admin = self.admin.lock();
+        let set = self.validators();
+        let validator = set
+            .by_name(name)
+            .ok_or(Refusal::ValidatorUnknown)?
+            .clone();
+        if set.len() == 1 && self.phase() == Phase::Sealed {
+            // Nobody could ever approve anything again.
+            return Err(Refusal::NoValidators);
+        }
+        let mut detail = [0; MAX_DETAIL];
+        let len = Detail::RemoveValidator {
+            name: validator.name.as_str(),
+        }
+        .encode(&mut detail)
+        .map_err(|_| Refusal::ValidatorName)?;
+        let detail = detail.get(..len).unwrap_or(&[]);
+        if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
+            return Ok(Outcome::Pending(id));
+        }
+        self.enrol(set.without(&validator)?, &validator, Kind::ValidatorRemoved);
+        Ok(Outcome::Done(()))
+    }
+
+    /// Makes a changed set of validators the one in force.
+    fn enrol(
+        &self,
+        set: Arc<crate::validator::ValidatorSet>,
+        validator: &Validator,
+        kind: Kind,
+    ) {
+        let mut payload = [0; MAX_VALIDATOR_RECORD];
+        let len = validator.record().encode(&mut payload).unwrap_or(0);
+        let total = set.total();
+        self.set_validators(set);
+        let closed = {
+            let mut books = self.books.lock();
+            let closed =
+                books.start_over(Cancelled::ValidatorsChanged, GrantEnded::ValidatorsChanged);
+            books.total_weight = total;
+            books.ledger.append(&Entry {
+                uid: task::current().euid(),
+                op: Some(Op::Validator),
+                slot: validator.slot,
+                payload: payload.get(..len).unwrap_or(&[]),
+                ..Entry::new(kind)
+            });
+            closed
+        };
+        self.closed(&closed);
+        self.recorded();
+    }
+
+    /// Ends setup and pins the module in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotInSetup`], [`Refusal::NoPolicy`], [`Refusal::NoValidators`],
+    /// [`Refusal::HookMissing`] while the module is being unloaded.
+    pub(crate) fn seal(&self) -> Result<(), Refusal> {
+        let mut admin = self.admin.lock();
+        if self.phase() == Phase::Sealed {
+            return Err(Refusal::NotInSetup);
+        }
+        let set = self.validators();
+        if set.len() == 0 {
+            return Err(Refusal::NoValidators);
+        }
+        let digest = self
+            .policy
+            .read()
+            .get()
+            .map(|policy| policy.digest)
+            .ok_or(Refusal::NoPolicy)?;
+        self.pin(&mut admin)?;
+        self.set_sealed();
+        let mut payload = [0; 64];
+        let len = Payload::Sealed {
+            policy: &digest,
+            total: u32::try_from(set.total()).unwrap_or(u32::MAX),
+        }
+        .encode(&mut payload)
+        .unwrap_or(0);
+        self.record(&Entry {
+            uid: task::current().euid(),
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..Entry::new(Kind::Sealed)
+        });
+        Ok(())
+    }
+
+    /// Keeps the module in memory.
+    fn pin(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        let module = kernel::module::this_module::<crate::LocalModule>();
+        admin.pin = Some(module::Pin::new(module).map_err(|_| Refusal::HookMissing)?);
+        Ok(())
+    }
+
+    /// Changes between enforcing and recording only.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Denied`].
+    pub(crate) fn change_mode(&self, mode: Mode) -> Result<Outcome<()>, Refusal> {
+        let _admin = self.admin.lock();
+        let mut detail = [0; MAX_DETAIL];
+        let len = Detail::Mode(mode)
+            .encode(&mut detail)
+            .map_err(|_| Refusal::AttributeMissing)?;
+        let detail = detail.get(..len).unwrap_or(&[]);
+        if self.mode() == mode {
+            return Ok(Outcome::Done(()));
+        }
+        if let Leave::Pending(id) = self.leave_for(Op::Mode, detail, detail, None, &[])? {
+            return Ok(Outcome::Pending(id));
+        }
+        self.set_mode(mode);
+        self.record(&Entry {
+            uid: task::current().euid(),
+            op: Some(Op::Mode),
+            result: mode as u16,
+            ..Entry::new(Kind::Mode)
+        });
+        Ok(Outcome::Done(()))
+    }
+
+    /// Lets the module be removed from a sealed node; in setup it may be anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Denied`].
+    pub(crate) fn allow_unload(&self) -> Result<Outcome<()>, Refusal> {
+        let mut admin = self.admin.lock();
+        if self.phase() == Phase::Setup || self.is_unpinned() {
+            return Ok(Outcome::Done(()));
+        }
+        let mut detail = [0; MAX_DETAIL];
+        let len = Detail::Unload
+            .encode(&mut detail)
+            .map_err(|_| Refusal::AttributeMissing)?;
+        let detail = detail.get(..len).unwrap_or(&[]);
+        if let Leave::Pending(id) = self.leave_for(Op::Unload, detail, detail, None, &[])? {
+            return Ok(Outcome::Pending(id));
+        }
+        self.set_unpinned();
+        let pin = admin.pin.take();
+        drop(admin);
+        drop(pin);
+        self.record(&Entry {
+            uid: task::current().euid(),
+            op: Some(Op::Unload),
+            ..Entry::new(Kind::Unpinned)
+        });
+        Ok(Outcome::Done(()))
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! FILE_READ and FILE_WRITE: a file is opened, or comes open from another task.
+
+use crate::{
+    abi::path::FileExt,
+    check::Actor,
+    engine::{
+        op::Op,
+        request::{
+            Fact,
+            FactWriter, //
+        }, //
+    },
+    node::Node,
+    object::Object,
+    query::{
+        Context,
+        Query, //
+    }, //
+};
+use kernel::{
+    fs::{
+        file::flags,
+        File, //
+    },
+    prelude::*, //
+};
+
+/// Flags of `open` that an approver should see.
+const SHOWN: u32 = flags::O_ACCMODE | flags::O_APPEND | flags::O_TRUNC;
+
+/// A file is about to be opened.
+///
+/// One that is opened to be executed is not judged here: its content goes to nobody before
+/// `bprm_check_security` or `mmap_file` has judged it as EXEC or MMAP_EXEC.
+#[inline]
+pub(crate) fn open(node: &Node, file: &File) -> Result {
+    let Some(actor) = node.actor(Op::FileRead.bit() | Op::FileWrite.bit()) else {
+        return Ok(());
+    };
+    if file.is_exec() {
+        return Ok(());
+    }
+    // O_TRUNC writes, whatever the file was opened for.
+    let truncates = file.flags() & flags::O_TRUNC != 0;
+    judge(
+        node,
+        &actor,
+        file,
+        file.is_writable() || truncates,
+        "file_open",
+        Context::Wait,
+    )
+}
+
+/// A file comes from another task, over a socket or by `pidfd_getfd`.
+///
+/// It is judged as if it were opened here. Files without a path, such as sockets and pipes, have
+/// nothing that a rule could match but the defaults, and are let through: they are talk, not files.
+pub(crate) fn receive(node: &Node, file: &File) -> Result {
+    /// Type of file (`include/uapi/linux/stat.h`).
+    const S_IFMT: u16 = 0o170000;
+    const S_IFSOCK: u16 = 0o140000;
+    const S_IFIFO: u16 = 0o010000;
+    let Some(actor) = node.actor(Op::FileRead.bit() | Op::FileWrite.bit()) else {
+        return Ok(());
+    };
+    if matches!(file.inode_mode() & S_IFMT, S_IFSOCK | S_IFIFO) || file.is_path_only() {
+        return Ok(());
+    }
+    judge(
+        node,
+        &actor,
+        file,
+        file.is_writable(),
+        "file_receive",
+        Context::Sleep,
+    )
+}
+
+fn judge(
+    node: &Node,
+    actor: &Actor,
+    file: &File,
+    writes: bool,
+    hook: &'static str,
+    context: Context,
+) -> Result {
+    let shown = u64::from(file.flags() & SHOWN);
+    let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Flags(shown));
+    for (wanted, op) in [(file.is_readable(), Op::FileRead), (writes, Op::FileWrite)] {
+        if wanted {
+            node.check(
+                actor,
+                &Query::new(op, hook, context)
+                    .on(Object::At(file.path()))
+                    .facts(&facts),
+            )?;
+        }
+    }
+    Ok(())
+}

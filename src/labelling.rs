@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a task gets its label: by its own wish, by executing a program that policy names, or by
+//! being a child.
+
+use crate::{
+    abi::{
+        binprm::Binprm,
+        path::FileExt,
+        task, //
+    },
+    agent::NewAgent,
+    check::{
+        Actor,
+        Ruling, //
+    },
+    counter::Counter,
+    engine::{
+        event::{
+            Kind,
+            Payload, //
+        },
+        op::Op,
+        refusal::Refusal, //
+    },
+    ledger::Entry,
+    name::Name,
+    node::Node,
+    object::Object,
+    query::{
+        Context,
+        Query, //
+    }, //
+};
+use core::ops::ControlFlow;
+use kernel::{
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// File types of `i_mode` (`include/uapi/linux/stat.h`).
+const S_IFMT: u16 = 0o170000;
+const S_IFREG: u16 = 0o100000;
+const S_IFBLK: u16 = 0o060000;
+const S_IFDIR: u16 = 0o040000;
+
+impl Node {
+    /// Labels the calling task as the first one of a new agent, and returns the agent's number.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::AgentName`], [`Refusal::NoPolicy`], [`Refusal::ClassUnknown`],
+    /// [`Refusal::ClassForbidden`], [`Refusal::NotSingleThreaded`], [`Refusal::InheritedFile`],
+    /// [`Refusal::AgentLimit`], [`Refusal::NoMemory`]. The task is as it was then.
+    pub(crate) fn label_current(&self, name: &[u8], class: &[u8]) -> Result<u64, Refusal> {
+        let name = Name::new(name).ok_or(Refusal::AgentName)?;
+        let class = Name::new(class).ok_or(Refusal::ClassUnknown)?;
+        let parent = self.current_agent();
+        {
+            let guard = self.policy.read();
+            let policy = guard.get().ok_or(Refusal::NoPolicy)?;
+            let wanted = policy
+                .rules
+                .class(class.as_bytes())
+                .ok_or(Refusal::ClassUnknown)?;
+            if let Some(parent) = &parent {
+                if !policy.rules.may_start(parent.class_in(policy), wanted) {
+                    return Err(Refusal::ClassForbidden);
+                }
+            }
+        }
+        let current = task::current();
+        if !current.is_single_threaded() || current.is_shared() {
+            return Err(Refusal::NotSingleThreaded);
+        }
+        self.enter(name, class)
+    }
+
+    /// Labels the calling task when policy has a label for the program that it is about to execute.
+    ///
+    /// A task that carries a label keeps it: the label says under which rules it runs, and it must
+    /// not get freer by executing another program.
+    ///
+    /// Context: process context, sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` when the label cannot be put on it: then it must not run at all.
+    pub(crate) fn label_exec(&self, bprm: &Binprm) -> Result {
+        if bprm.is_check() {
+            return Ok(());
+        }
+        let (name, class) = {
+            let guard = self.policy.read();
+            let Some(policy) = guard.get() else {
+                return Ok(());
+            };
+            let Some((class, name)) = policy.exec_label(bprm.file().inode_key()) else {
+                return Ok(());
+            };
+            let class = policy.rules.class_name(class);
+            let names = Name::new(name.as_bytes()).zip(Name::new(class.as_bytes()));
+            let Some(names) = names else {
+                return Err(EACCES);
+            };
+            names
+        };
+        self.enter(name, class).map(drop).map_err(|refusal| {
+            self.control_refused(refusal, "exec-label");
+            EACCES
+        })
+    }
+
+    /// Makes the calling task the first one of a new agent.
+    fn enter(&self, name: Name, class: Name) -> Result<u64, Refusal> {
+        let _section = self.sleepers.read_lock();
+        let current = task::current();
+        let parent = self.current_agent();
+        let agent = self.agents.add(NewAgent {
+            name,
+            class,
+            parent: parent.as_ref().map(|parent| (parent.id, parent.depth)),
+            uid: current.euid(),
+            pid: current.tgid(),
+        })?;
+        let entered = self
+            .check_inherited(&Actor::Agent(agent.clone()))
+            .and_then(|()| match &parent {
+                None => self.label(current.key(), &agent),
+                // A sub-agent's label takes the place of its parent's.
+                Some(_) => self.relabel(current.key(), &agent),
+            });
+        if let Err(refusal) = entered {
+            self.leave(&agent);
+            return Err(refusal);
+        }
+        if let Some(parent) = &parent {
+            self.leave(parent);
+        }
+        self.counters.bump(Counter::Agents);
+        let mut payload = [0; 128];
+        let len = Payload::Agent {
+            parent: agent.parent,
+            pid: agent.pid.unsigned_abs(),
+            class: agent.class.as_str(),
+            name: agent.name.as_str(),
+        }
+        .encode(&mut payload)
+        .unwrap_or(0);
+        self.record(&Entry {
+            uid: agent.uid,
+            agent: agent.id,
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..Entry::new(Kind::Agent)
+        });
+        Ok(agent.id)
+    }
+
+    /// Looks whether the agent might open what the calling task has open already: a file that was
+    /// opened before the label must not be a way round it.
+    ///
+    /// Regular files, block devices and directories are looked at. Terminals and other character
+    /// devices, pipes and sockets are how whoever starts an agent talks to it.
+    fn check_inherited(&self, actor: &Actor) -> Result<(), Refusal> {
+        let current = task::current();
+        // Counted, then collected: the table's lock is held meanwhile, so nothing is allocated.
+        // The table is not shared, so it stays as it is in between; if it does not, nothing is let
+        // through unseen, since what does not fit is a refusal.
+        let mut count = 0;
+        let _ = current.for_each_open_file(|_| {
+            count += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        let mut files: KVVec<ARef<File>> =
+            KVVec::with_capacity(count, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+        let missed = current.for_each_open_file(|file| {
+            match files.push_within_capacity(ARef::from(file)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        if missed.is_some() {
+            return Err(Refusal::NotSingleThreaded);
+        }
+        for file in &files {
+            let kind = file.inode_mode() & S_IFMT;
+            if file.is_path_only() || !matches!(kind, S_IFREG | S_IFBLK | S_IFDIR) {
+                continue;
+            }
+            for (open, op) in [
+                (file.is_readable(), Op::FileRead),
+                (file.is_writable(), Op::FileWrite),
+            ] {
+                let query = Query {
+                    quiet: true,
+                    ..Query::new(op, "agent_label", Context::Sleep).on(Object::At(file.path()))
+                };
+                if open && !matches!(self.rule_on(actor, &query), Ruling::Proceed) {
+                    return Err(Refusal::InheritedFile);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ledger: the node's vector clock, the causal chain, and the ring of recent events.
+
+use crate::{
+    abi::{
+        clock,
+        sha256, //
+    },
+    engine::{
+        clock::{
+            Chain,
+            NodeClock,
+            NODE_SLOT, //
+        },
+        event::{
+            Header,
+            Kind,
+            HEADER_LEN, //
+        },
+        limits,
+        op::Op,
+        wire::Digest, //
+    },
+    identity::Identity,
+    limiter::Limiter, //
+};
+use kernel::{
+    alloc::AllocError,
+    prelude::*, //
+};
+
+/// The kernel's SHA-256, for the engine.
+pub(crate) struct KernelDigest;
+
+impl Digest for KernelDigest {
+    fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+        sha256::digest(parts)
+    }
+}
+
+/// What an event says, without what the ledger adds: number, times, and the length of the payload.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    /// See "Event and causal chain" in `Documentation/wire-format.rst`.
+    pub(crate) kind: Kind,
+    /// Operation, if it concerns one.
+    pub(crate) op: Option<Op>,
+    /// Effective user, initial user namespace.
+    pub(crate) uid: u32,
+    /// Agent, 0 when none.
+    pub(crate) agent: u64,
+    /// Request, zeros when none.
+    pub(crate) request: [u8; 32],
+    /// Validator, 0 when none.
+    pub(crate) slot: u16,
+    /// Depends on the kind.
+    pub(crate) result: u16,
+    /// Line of the rule, 0 when none.
+    pub(crate) line: u32,
+    /// Payload, cut at [`limits::EVENT_PAYLOAD`].
+    pub(crate) payload: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// An event of that kind that concerns nobody in particular.
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            op: None,
+            uid: 0,
+            agent: 0,
+            request: [0; 32],
+            slot: 0,
+            result: 0,
+            line: 0,
+            payload: &[],
+        }
+    }
+}
+
+/// Where a reader of the ring stands: an offset that only grows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cursor(u64);
+
+/// What a reader of the ring finds.
+pub(crate) enum Next {
+    /// Nothing more yet.
+    End,
+    /// An event was copied; the chain's head after it, and where the next one is.
+    Event {
+        /// Number of the event.
+        number: u64,
+        /// Head of the chain after it.
+        chain: [u8; 32],
+        /// Bytes copied.
+        len: usize,
+        /// Where to go on.
+        next: Cursor,
+    },
+    /// The buffer has less than this many bytes.
+    TooSmall,
+}
+
+/// The history of this load.
+pub(crate) struct Ledger {
+    clock: KBox<NodeClock>,
+    chain: Chain,
+    ring: Ring,
+    /// Keeps one sender from flooding the ring.
+    pub(crate) limiter: Limiter,
+}
+
+impl Ledger {
+    /// A ledger without events.
+    pub(crate) fn new(identity: &Identity) -> Result<Self, AllocError> {
+        Ok(Self {
+            clock: new_clock()?,
+            chain: Chain::new::<KernelDigest>(&identity.node, identity.epoch),
+            ring: Ring::new(limits::EVENT_RING)?,
+            limiter: Limiter::new()?,
+        })
+    }
+
+    /// The node's clock.
+    pub(crate) fn clock(&self) -> &NodeClock {
+        &self.clock
+    }
+
+    /// Raises a validator's entry to that of a vote which has been accepted.
+    pub(crate) fn hear(&mut self, slot: u16, value: u64) {
+        self.clock.set(slot, value);
+    }
+
+    /// Head of the chain.
+    pub(crate) fn head(&self) -> &[u8; 32] {
+        self.chain.head()
+    }
+
+    /// Number of the last event, which is the node's own entry; 0 when there is none.
+    pub(crate) fn number(&self) -> u64 {
+        self.clock.get(NODE_SLOT)
+    }
+
+    /// Number of the oldest event in the ring.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.number() + 1 - self.ring.count
+    }
+
+    /// Records an event: ticks the clock, extends the chain, and writes to the ring. Returns the
+    /// event's number.
+    ///
+    /// Context: any process context; does not sleep or allocate.
+    pub(crate) fn append(&mut self, entry: &Entry<'_>) -> u64 {
+        let payload = entry
+            .payload
+            .get(..limits::EVENT_PAYLOAD)
+            .unwrap_or(entry.payload);
+        // The entry saturates after 2^64 - 1 events; at a billion a second that is 584 years.
+        let number = self.clock.tick(NODE_SLOT).unwrap_or(u64::MAX);
+        let mut header = [0; HEADER_LEN];
+        let fields = Header {
+            number,
+            boot_ms: clock::boottime_ms(),
+            wall_ms: clock::realtime_ms(),
+            kind: entry.kind,
+            op: entry.op,
+            uid: entry.uid,
+            agent: entry.agent,
+            request: entry.request,
+            slot: entry.slot,
+            result: entry.result,
+            line: entry.line,
+        };
+        // The fields come from the module's own code; a value that the format does not allow would be
+        // a defect, and leaves zeros, which no reader takes for an event.
+        if fields.encode(payload.len(), &mut header).is_err() {
+            pr_err!("event {} does not fit its format\n", entry.kind.name());
+        }
+        self.chain.extend::<KernelDigest>(&header, payload);
+        self.ring.push(self.chain.head(), &header, payload);
+        number
+    }
+
+    /// Copies the event at `cursor`, or the oldest one when that has left the ring.
+    pub(crate) fn read(&self, cursor: Cursor, out: &mut [u8]) -> Next {
+        self.ring.read(cursor, self.oldest(), out)
+    }
+
+    /// Where the next event will be.
+    pub(crate) fn end(&self) -> Cursor {
+        Cursor(self.ring.head)
+    }
+
+    /// Where event `number` is; the oldest when it has left the ring.
+    pub(crate) fn seek(&self, number: u64) -> Cursor {
+        self.ring
+            .seek(number.saturating_sub(self.oldest()))
+    }
+}
+
+/// A clock at zero, on the heap without having been on the stack.
+pub(crate) fn new_clock() -> Result<KBox<NodeClock>, AllocError> {
+    KBox::new(NodeClock::new(), GFP_KERNEL)
+}
+
+/// Bytes before each event in the ring: its length and the chain's head after it.
+const PREFIX: usize = 4 + 32;
+
+/// A ring of bytes. Offsets only grow; the byte at offset *n* is at *n* modulo the size.
+struct Ring {
+    bytes: KVVec<u8>,
+    /// Offset of the oldest record.
+    tail: u64,
+    /// Offset after the newest record.
+    head: u64,
+    /// Records from `tail` to `head`.
+    count: u64,
+}
+
+impl Ring {
+    fn new(size: usize) -> Result<Self, AllocError> {
+        Ok(Self {
+            bytes: KVVec::from_elem(0, size, GFP_KERNEL)?,
+            tail: 0,
+            head: 0,
+            count: 0,
+        })
+    }
+
+    /// Index in `bytes` of an offset.
+    fn index(&self, offset: u64) -> usize {
+        let size = self.bytes.len() as u64;
+        (offset % size.max(1)) as usize
+    }
+
+    /// Writes `data` at an offset, going round the end.
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let at = self.index(offset);
+        let room = self.bytes.len() - at;
+        let (front, back) = data.split_at_checked(room).unwrap_or((data, &[]));
+        if let Some(to) = self.bytes.get_mut(at..at + front.len()) {
+            to.copy_from_slice(front);
+        }
+        if let Some(to) = self.bytes.get_mut(..back.len()) {
+            to.copy_from_slice(back);
+        }
+    }
+
+    /// Reads into `out` from an offset.
+    fn copy(&self, offset: u64, out: &mut [u8]) {
+        let at = self.index(offset);
+        let room = (self.bytes.len() - at).min(out.len());
+        let (front, back) = out.split_at_mut(room);
+        if let Some(from) = self.bytes.get(at..at + front.len()) {
+            front.copy_from_slice(from);
+        }
+        if let Some(from) = self.bytes.get(..back.len()) {
+            back.copy_from_slice(from);
+        }
+    }
+
+    /// Length of the event in the record at an offset.
+    fn len_at(&self, offset: u64) -> usize {
+        let mut len = [0; 4];
+        self.copy(offset, &mut len);
+        u32::from_ne_bytes(len) as usize
+    }
+
+    /// Bytes of the record at an offset.
+    fn record_at(&self, offset: u64) -> u64 {
+        (PREFIX + self.len_at(offset)) as u64
+    }
+
+    /// Appends a record, making room by forgetting the oldest ones.
+    fn push(&mut self, chain: &[u8; 32], header: &[u8; HEADER_LEN], payload: &[u8]) {
+        let len = header.len() + payload.len();
+        let need = (PREFIX + len) as u64;
+        while self.count > 0 && self.head + need - self.tail > self.bytes.len() as u64 {
+            self.tail += self.record_at(self.tail);
+            self.count -= 1;
+        }
+        let mut at = self.head;
+        for part in [&(len as u32).to_ne_bytes()[..], chain, header, payload] {
+            self.write(at, part);
+            at += part.len() as u64;
+        }
+        self.head = at;
+        self.count += 1;
+    }
+
+    fn read(&self, cursor: Cursor, oldest: u64, out: &mut [u8]) -> Next {
+        let at = cursor.0.max(self.tail);
+        if at >= self.head {
+            return Next::End;
+        }
+        let len = self.len_at(at);
+        let Some(out) = out.get_mut(..len) else {
+            return Next::TooSmall;
+        };
+        let mut chain = [0; 32];
+        self.copy(at + 4, &mut chain);
+        self.copy(at + PREFIX as u64, out);
+        // The number stands in the event itself, behind the magic.
+        let number = out
+            .get(8..16)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(oldest, u64::from_be_bytes);
+        Next::Event {
+            number,
+            chain,
+            len,
+            next: Cursor(at + (PREFIX + len) as u64),
+        }
+    }
+
+    /// The record `skip` after the oldest.
+    fn seek(&self, skip: u64) -> Cursor {
+        let mut at = self.tail;
+        for _ in 0..skip.min(self.count) {
+            at += self.record_at(at);
+        }
+        Cursor(at)
+    }
+}

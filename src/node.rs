@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The node: all state of the module.
+//!
+//! # Locks
+//!
+//! In the order in which they may be taken:
+//!
+//! 1. [`Node::admin`], a mutex: serialises changes of policy, validators, phase and mode.
+//! 2. The list of agents, a mutex ([`crate::agent::Agents`]).
+//! 3. [`Node::validators`], a spin lock: the pointer to the current set, no more.
+//! 4. [`Node::books`], a spin lock: ledger and docket.
+//!
+//! Hooks look labels up under RCU and read the policy under SRCU ([`Node::policy`]); those that may
+//! sleep are inside a section of [`Node::sleepers`], which unloading waits for.
+
+use crate::{
+    abi::{
+        clock,
+        module,
+        published::Published,
+        rhashtable::Table,
+        task,
+        worker::{
+            Work,
+            Worker, //
+        }, //
+    },
+    agent::{
+        Agent,
+        Agents, //
+    },
+    books::Books,
+    check::Actor,
+    counter::{
+        Counter,
+        Counters, //
+    },
+    docket::Closed,
+    engine::{
+        event::{
+            Cancelled,
+            Kind,
+            Payload, //
+        },
+        governance::Mode,
+        op::Op,
+        refusal::Refusal, //
+    },
+    identity::Identity,
+    label::Label,
+    ledger::Entry,
+    limiter::Sender,
+    netlink,
+    policy::ActivePolicy,
+    validator::ValidatorSet, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        new_mutex,
+        new_spinlock,
+        rcu,
+        srcu::new_srcu,
+        Arc,
+        Mutex,
+        SpinLock,
+        Srcu, //
+    }, //
+};
+
+/// Labelled tasks at once: more than the kernel's own limit on tasks, 4,194,304.
+const LABELS: usize = 1 << 23;
+
+/// What may be changed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Root enrols validators and loads a policy.
+    Setup,
+    /// Governance needs a quorum.
+    Sealed,
+}
+
+impl Phase {
+    /// Name for display.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Sealed => "sealed",
+        }
+    }
+}
+
+/// Guarded by [`Node::admin`].
+pub(crate) struct Admin {
+    /// Keeps the module in memory while sealed.
+    pub(crate) pin: Option<module::Pin>,
+    /// Policies put in force so far.
+    pub(crate) generation: u64,
+}
+
+/// See the [module's documentation](self).
+#[pin_data]
+pub(crate) struct Node {
+    /// Who this node is.
+    pub(crate) identity: Identity,
+    /// What happened how often.
+    pub(crate) counters: Counters,
+    /// 0 in setup, 1 once sealed; never goes back.
+    sealed: Atomic<u32>,
+    /// Number of a [`Mode`].
+    mode: Atomic<u32>,
+    /// 1 once the module is being unloaded.
+    stopping: Atomic<u32>,
+    /// 1 while a quorum lets the module be unloaded.
+    unpinned: Atomic<u32>,
+    /// Operations of tasks without a label that the policy has a rule for.
+    host_ops: Atomic<u64>,
+    /// The task that a quorum has just let load a module, 0 when none: see
+    /// [`crate::hooks::lockdown`].
+    pub(crate) approved_loader: Atomic<usize>,
+    /// Labels, by task.
+    #[pin]
+    labels: Table<Label>,
+    /// Agents alive.
+    #[pin]
+    pub(crate) agents: Agents,
+    /// The running policy.
+    #[pin]
+    pub(crate) policy: Published<ActivePolicy>,
+    /// Sections in which a hook may sleep.
+    #[pin]
+    pub(crate) sleepers: Srcu,
+    /// Serialises changes.
+    #[pin]
+    pub(crate) admin: Mutex<Admin>,
+    /// Who is enrolled.
+    #[pin]
+    validators: SpinLock<Arc<ValidatorSet>>,
+    /// Ledger and docket.
+    #[pin]
+    pub(crate) books: SpinLock<Books>,
+    /// Sends events, ends agents, closes what has expired.
+    #[pin]
+    worker: Worker<Node>,
+}
+
+impl Node {
+    /// A node in setup that enforces, with nobody enrolled and no policy.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let identity = Identity::unsealed();
+        let books = Books::new(&identity)?;
+        let validators = ValidatorSet::empty()?;
+        let node = Arc::pin_init(
+            try_pin_init!(Self {
+                identity,
+                counters: Counters::new(),
+                sealed: Atomic::new(0),
+                mode: Atomic::new(Mode::Enforce as u32),
+                stopping: Atomic::new(0),
+                unpinned: Atomic::new(0),
+                host_ops: Atomic::new(0),
+                approved_loader: Atomic::new(0),
+                labels <- Table::new(LABELS),
+                agents <- Agents::new(),
+                policy <- Published::new(),
+                sleepers <- new_srcu!("Node::sleepers"),
+                admin <- new_mutex!(Admin { pin: None, generation: 0 }, "Node::admin"),
+                validators <- new_spinlock!(validators, "Node::validators"),
+                books <- new_spinlock!(books, "Node::books"),
+                worker <- Worker::new(),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        node.worker.arm(node.clone());
+        let mut payload = [0; 32];
+        let len = Payload::Loaded {
+            version: crate::VERSION,
+        }
+        .encode(&mut payload)
+        .map_err(|_| EINVAL)?;
+        node.record(&Entry {
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..Entry::new(Kind::Loaded)
+        });
+        Ok(node)
+    }
+
+    /// Setup or sealed.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.sealed.load(Acquire) {
+            0 => Phase::Setup,
+            _ => Phase::Sealed,
+        }
+    }
+
+    /// Ends setup.
+    pub(crate) fn set_sealed(&self) {
+        self.sealed.store(1, Release);
+    }
+
+    /// Whether refusals are enforced.
+    pub(crate) fn mode(&self) -> Mode {
+        match self.mode.load(Relaxed) {
+            mode if mode == Mode::Permissive as u32 => Mode::Permissive,
+            _ => Mode::Enforce,
+        }
+    }
+
+    /// Changes the mode.
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        self.mode.store(mode as u32, Relaxed);
+    }
+
+    /// Whether a quorum lets the module be unloaded.
+    pub(crate) fn is_unpinned(&self) -> bool {
+        self.unpinned.load(Acquire) != 0
+    }
+
+    /// Lets the module be unloaded.
+    pub(crate) fn set_unpinned(&self) {
+        self.unpinned.store(1, Release);
+    }
+
+    /// Whether the module is being unloaded.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire) != 0
+    }
+
+    /// Refuses new commands and wakes whoever waits for a decision. First step of unloading.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(1, Release);
+        self.books.lock().docket.wake_all();
+    }
+
+    /// Ends the work in the background. Last step of unloading: nothing asks for more by then.
+    pub(crate) fn finish(&self) {
+        self.worker.stop();
+    }
+
+    /// Who is enrolled.
+    pub(crate) fn validators(&self) -> Arc<ValidatorSet> {
+        self.validators.lock().clone()
+    }
+
+    /// Changes who is enrolled. The caller holds [`Node::admin`].
+    pub(crate) fn set_validators(&self, set: Arc<ValidatorSet>) {
+        let old = core::mem::replace(&mut *self.validators.lock(), set);
+        drop(old);
+    }
+
+    /// Says which operations of tasks without a label are governed.
+    pub(crate) fn set_host_ops(&self, ops: u64) {
+        self.host_ops.store(ops, Release);
+    }
+
+    /// Number of labelled tasks.
+    pub(crate) fn tasks(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// What there is now, by name.
+    pub(crate) fn gauges(&self) -> [(&'static str, u64); 4] {
+        let (requests, grants) = {
+            let books = self.books.lock();
+            (books.docket.open_len(), books.docket.grants_len())
+        };
+        [
+            ("agents", self.agents.len() as u64),
+            ("tasks", self.tasks() as u64),
+            ("requests_open", requests as u64),
+            ("grants", grants as u64),
+        ]
+    }
+
+    /// Whose task the calling one is.
+    #[inline]
+    pub(crate) fn current_agent(&self) -> Option<Arc<Agent>> {
+        self.agent_of(task::current().key())
+    }
+
+    /// Whose task that one is.
+    #[inline]
+    pub(crate) fn agent_of(&self, key: usize) -> Option<Arc<Agent>> {
+        let guard = rcu::read_lock();
+        self.labels.get(key, &guard).map(|label| label.agent.clone())
+    }
+
+    /// Whether the calling task carries a label.
+    #[inline]
+    pub(crate) fn is_labelled(&self) -> bool {
+        let guard = rcu::read_lock();
+        self.labels.get(task::current().key(), &guard).is_some()
+    }
+
+    /// Calls `f` with the calling task's label, if it has one.
+    pub(crate) fn with_current_label<R>(&self, f: impl FnOnce(&Label) -> R) -> Option<R> {
+        let guard = rcu::read_lock();
+        self.labels.get(task::current().key(), &guard).map(f)
+    }
+
+    /// Who asks for one of `ops`; `None` when that is a task whose operations of that kind nothing
+    /// governs. This is all that an unlabelled task pays.
+    #[inline]
+    pub(crate) fn actor(&self, ops: u64) -> Option<Actor> {
+        match self.current_agent() {
+            Some(agent) => Some(Actor::Agent(agent)),
+            None if self.host_ops.load(Relaxed) & ops != 0 && task::current().is_user() => {
+                Some(Actor::Host)
+            }
+            None => None,
+        }
+    }
+
+    /// The same for one operation.
+    #[inline]
+    pub(crate) fn actor_for(&self, op: Op) -> Option<Actor> {
+        self.actor(op.bit())
+    }
+
+    /// Puts `agent`'s label on the task `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`], [`Refusal::AgentLimit`]; [`Refusal::Labelled`] when it has one.
+    pub(crate) fn label(&self, key: usize, agent: &Arc<Agent>) -> Result<(), Refusal> {
+        self.labels
+            .insert(key, Label::new(agent.clone()), GFP_KERNEL)
+            .map_err(|error| match error {
+                EEXIST => Refusal::Labelled,
+                ENOSPC => Refusal::AgentLimit,
+                _ => Refusal::NoMemory,
+            })
+    }
+
+    /// Replaces the label of the calling task, which has one, by one of `agent`'s.
+    ///
+    /// Nobody but the task itself changes its label while it lives, and it is here: between the
+    /// two steps nothing of it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`], and then the task has its old label.
+    pub(crate) fn relabel(&self, key: usize, agent: &Arc<Agent>) -> Result<(), Refusal> {
+        self.labels
+            .replace(key, Label::new(agent.clone()), GFP_KERNEL)
+            .map_err(|_| Refusal::NoMemory)
+    }
+
+    /// Makes a child inherit the calling task's label.
+    pub(crate) fn inherit(&self, child: usize) -> Result {
+        let Some(agent) = self.current_agent() else {
+            return Ok(());
+        };
+        let _section = self.sleepers.read_lock();
+        agent.add_task();
+        self.label(child, &agent).map_err(|_| {
+            self.counters.bump(Counter::LabelsFailed);
+            self.leave(&agent);
+            ENOMEM
+        })
+    }
+
+    /// Frees the label of a task that is gone.
+    ///
+    /// Context: any, soft interrupts included.
+    #[inline]
+    pub(crate) fn unlabel(&self, key: usize) {
+        let guard = rcu::read_lock();
+        let Some(label) = self.labels.get(key, &guard) else {
+            return;
+        };
+        if self.labels.remove(key) {
+            self.leave(&label.agent);
+        }
+    }
+
+    /// Counts one task of `agent` less.
+    pub(crate) fn leave(&self, agent: &Agent) {
+        if agent.drop_task() {
+            self.worker.kick();
+        }
+    }
+
+    /// Records an event.
+    pub(crate) fn record(&self, entry: &Entry<'_>) -> u64 {
+        let number = self.books.lock().ledger.append(entry);
+        self.recorded();
+        number
+    }
+
+    /// Counts events that were recorded under the lock, and has them sent.
+    pub(crate) fn recorded(&self) {
+        self.counters.bump(Counter::Events);
+        self.worker.kick();
+    }
+
+    /// Whether one more event of `sender` may be recorded; counts it otherwise.
+    pub(crate) fn may_record(&self, sender: Sender) -> bool {
+        let may = self
+            .books
+            .lock()
+            .ledger
+            .limiter
+            .take(sender, clock::boottime_ms());
+        if !may {
+            self.counters.bump(Counter::EventsSuppressed);
+        }
+        may
+    }
+
+    /// Records that the control interface was refused to the calling task.
+    pub(crate) fn control_refused(&self, refusal: Refusal, tried: &str) {
+        self.counters.bump(Counter::ControlRefused);
+        let uid = task::current().euid();
+        let agent = self.current_agent().map_or(0, |agent| agent.id);
+        let sender = match agent {
+            0 => Sender::User(uid),
+            agent => Sender::Agent(agent),
+        };
+        if !self.may_record(sender) {
+            return;
+        }
+        let mut payload = [0; 256];
+        let len = Payload::Tried(tried).encode(&mut payload).unwrap_or(0);
+        self.record(&Entry {
+            uid,
+            agent,
+            result: refusal.code(),
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..Entry::new(Kind::ControlRefused)
+        });
+    }
+
+    /// Counts requests that were closed under the lock, and has their events sent.
+    pub(crate) fn closed(&self, closed: &Closed) {
+        for _ in 0..closed.expired {
+            self.counters.bump(Counter::Expired);
+        }
+        for _ in 0..closed.cancelled {
+            self.counters.bump(Counter::Cancelled);
+        }
+        if closed.expired > 0 || closed.cancelled > 0 {
+            self.recorded();
+        }
+    }
+
+    /// Has the work done again when something expires.
+    pub(crate) fn plan(&self, next_ms: u64) {
+        let left = next_ms.saturating_sub(clock::boottime_ms());
+        if next_ms != u64::MAX {
+            self.worker
+                .kick_in(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1));
+        }
+    }
+
+
+    /// Claims, once, the leave that a quorum gave the calling task to load a module.
+    pub(crate) fn take_approved_loader(&self) -> bool {
+        self.approved_loader
+            .cmpxchg(task::current().key(), 0, Full)
+            .is_ok()
+    }
+}
+
+impl Work for Node {
+    /// Ends agents that have no tasks, closes what has expired, and sends the events.
+    fn work(&self) {
+        self.agents.reap(|agent| {
+            let mut books = self.books.lock();
+            let books = &mut *books;
+            let mut closed = Closed::default();
+            books.docket.cancel_all(
+                &mut books.ledger,
+                Cancelled::AgentEnded,
+                &mut closed,
+                |request| request.agent == agent.id,
+            );
+            books.ledger.append(&Entry {
+                agent: agent.id,
+                uid: agent.uid,
+                ..Entry::new(Kind::AgentEnded)
+            });
+            self.counters.bump(Counter::Events);
+        });
+        let (closed, next) = {
+            let mut books = self.books.lock();
+            let closed = books.expire(clock::boottime_ms());
+            (closed, books.next_expiry_ms())
+        };
+        self.closed(&closed);
+        netlink::send_events(self);
+        self.plan(next);
+    }
+}

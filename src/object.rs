@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The object of an operation, as rules match it: by identity, never by name.
+
+use crate::{
+    abi::path::{
+        Dentry,
+        InodeId,
+        Path,
+        Walk, //
+    },
+    engine::request, //
+};
+use core::ops::ControlFlow;
+use kernel::prelude::*;
+
+/// What an operation is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Object<'a> {
+    /// Nothing that has a path.
+    None,
+    /// Something with a path.
+    At(&'a Path),
+    /// A new entry `at`, in directory `dir`: it has a path, but no identity of its own yet.
+    New {
+        /// Where the entry is to be.
+        at: &'a Path,
+        /// The directory.
+        dir: &'a Path,
+    },
+    /// Something whose hook does not tell the mount: looked at within its file system.
+    Entry(&'a Dentry),
+}
+
+impl Object<'_> {
+    /// Visits the inode and those of the directories above it, see [`Path::walk`].
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` when the kernel cannot tell where the object is: it may be below anything.
+    pub(crate) fn walk(&self, mut visit: impl FnMut(usize)) -> Result {
+        let visit = |key| {
+            visit(key);
+            ControlFlow::Continue(())
+        };
+        let (end, dentry) = match self {
+            Self::None => return Ok(()),
+            Self::At(path) => (path.walk(visit), path.dentry()),
+            Self::New { at, .. } => (at.walk(visit), at.dentry()),
+            Self::Entry(dentry) => (dentry.walk_dentry(visit), *dentry),
+        };
+        match end {
+            Walk::Detached if dentry.is_disconnected() => Err(EACCES),
+            _ => Ok(()),
+        }
+    }
+
+    /// The identity that a request binds.
+    pub(crate) fn id(&self) -> Option<InodeId> {
+        match self {
+            Self::None => None,
+            Self::At(path) => path.dentry().inode_id(),
+            Self::New { dir, .. } => dir.dentry().inode_id(),
+            Self::Entry(dentry) => dentry.inode_id(),
+        }
+    }
+
+    /// The identity in the form that requests carry; zeros when there is none.
+    pub(crate) fn encoded_id(&self) -> request::Object {
+        self.id().map_or_else(Default::default, |id| request::Object {
+            device: u64::from(id.dev),
+            inode: id.ino,
+            generation: id.generation,
+        })
+    }
+
+    /// The path, for people, in a part of `buf`; empty when there is none.
+    ///
+    /// # Errors
+    ///
+    /// `ENAMETOOLONG` when it does not fit, `ESRCH` for a task that is exiting.
+    pub(crate) fn display<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        match self {
+            Self::None => Ok(&[]),
+            Self::At(path) | Self::New { at: path, .. } => path.display(buf),
+            Self::Entry(dentry) => dentry.display_raw(buf),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TCP-LSM: the kernel lets a labelled agent's dangerous operation proceed only when it has itself
+//! verified the signed votes of enough validators.
+//!
+//! `engine` decides and knows no kernel; `abi` is the kernel and decides nothing; the other modules
+//! bring the two together, one noun each.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+#[path = "../rust/mod.rs"]
+mod abi;
+mod agent;
+mod books;
+mod check;
+mod counter;
+mod docket;
+mod engine;
+mod govern;
+mod hooks;
+mod identity;
+mod label;
+mod labelling;
+mod ledger;
+mod limiter;
+mod name;
+mod netlink;
+mod node;
+mod object;
+mod policy;
+mod query;
+mod securityfs;
+mod validator;
+mod vote;
+
+use abi::{
+    genetlink,
+    lsm, //
+};
+use node::Node;
+
+module! {
+    type: TcpLsm,
+    name: "tcp_lsm",
+    authors: ["The TCP-LSM developers"],
+    description: "Tool Capability Protocol: a quorum of signed votes decides what an agent may do",
+    license: "GPL",
+}
+
+/// Version of the module, the same as `modinfo` shows.
+pub(crate) const VERSION: &str = env!("TCP_LSM_VERSION");
+
+/// Everything that is registered, in the order in which it goes.
+struct TcpLsm {
+    /// First: no command comes in any more.
+    _netlink: genetlink::Registration<Node>,
+    _securityfs: securityfs::Tree,
+    /// Then the hooks, when whoever waits in one has been woken by `drop`.
+    _hooks: lsm::Registration<Node>,
+    /// Last what they all refer to.
+    node: Arc<Node>,
+}
+
+impl kernel::Module for TcpLsm {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let node = Node::new()?;
+        let loaded = Self::register(&node);
+        if loaded.is_err() {
+            node.finish();
+        }
+        loaded
+    }
+}
+
+impl TcpLsm {
+    /// Attaches the hooks, then opens the interfaces: who sees them sees hooks that work.
+    fn register(node: &Arc<Node>) -> Result<Self> {
+        let hooks = lsm::Registration::new(node.clone()).inspect_err(|error| {
+            pr_err!("not loaded: {error}\n");
+        })?;
+        let securityfs = securityfs::Tree::new(node)?;
+        let netlink = genetlink::Registration::new(node.clone())?;
+        pr_info!(
+            "{VERSION} loaded, {} hooks attached, unsealed: give it validators and a policy, then seal it\n",
+            hooks::attached().count()
+        );
+        Ok(Self {
+            _netlink: netlink,
+            _securityfs: securityfs,
+            _hooks: hooks,
+            node: node.clone(),
+        })
+    }
+}
+
+impl Drop for TcpLsm {
+    fn drop(&mut self) {
+        self.node.stop();
+        self.node.finish();
+    }
+}
