@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# TCP-LSM: everything from a bare Debian host. `make help` lists the targets.
+# The kernel's build system reads Kbuild, not this file.
+
+# Where everything made goes.
+BUILD ?= build
+# The stock kernel: backports (of Debian trixie) or sid.
+KERNEL ?= backports
+# Where `make install` puts the programs; DESTDIR goes before every path.
+PREFIX ?= /usr/local
+
+export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
+
+suffix := $(if $(filter sid,$(KERNEL)),-sid)
+
+.PHONY: help all root kernel metadata modules userland initramfs run test shell \
+	install uninstall clean distclean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run         play the main scenario in a virtual machine'
+	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
+	@echo 'make shell       a root shell in a guest with the module loaded'
+	@echo 'make all         the module, tcpctl and the guest, without running anything'
+	@echo 'make modules     $(BUILD)/module$(suffix)/tcp_lsm.ko (natively on Debian 13 with the headers;'
+	@echo '                 NATIVE=0|1 decides, KERNELRELEASE=R is for another than the running kernel)'
+	@echo 'make userland    tcpctl and the test programs'
+	@echo 'make initramfs   the guest'
+	@echo 'make install     the module, tcpctl, manual pages, completions, example policies (DESTDIR, PREFIX)'
+	@echo 'make uninstall   remove them'
+	@echo 'make clean       remove what was built; keep the build root and the kernel'
+	@echo 'make distclean   remove $(BUILD)'
+	@echo
+	@echo 'KERNEL=backports (default) or KERNEL=sid takes that stock kernel. BUILD=DIR builds elsewhere.'
+	@echo 'MIRROR=URI takes another Debian mirror than the one that the apt of this host uses.'
+	@echo 'PARTS="NAME ..." limits make test; scripts/test --list names the parts.'
+
+all:
+	@scripts/build module userland initramfs
+
+root:
+	@scripts/build packages
+
+kernel metadata userland initramfs:
+	@scripts/build $@
+
+modules:
+	@scripts/modules
+
+run: all
+	@qemu/run.sh --no-tty -- /usr/share/tcp-lsm/scenarios/main.sh
+
+shell: all
+	@qemu/run.sh -- bash -l
+
+test: all
+	@scripts/test $(PARTS)
+
+install:
+	@scripts/install
+
+uninstall:
+	@scripts/install -r
+
+clean:
+	rm -rf $(BUILD)/module* $(BUILD)/target* $(BUILD)/initramfs* \
+		$(BUILD)/native $(BUILD)/log* $(BUILD)/stamp*/module $(BUILD)/stamp*/userland \
+		$(BUILD)/stamp*/initramfs $(BUILD)/tmp/run.*
+
+distclean:
+	rm -rf $(BUILD)

@@ -1,0 +1,286 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boots the distribution's own kernel in QEMU, with a software TPM 2.0, and runs a command in it.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../scripts/lib.sh"
+
+usage() {
+	cat <<'END'
+usage: qemu/run.sh [OPTION]... -- COMMAND...
+
+Boots the stock kernel, loads the module and runs COMMAND as root in the guest. One COMMAND word is
+shell text; several are a program and its arguments. Prints what COMMAND prints (standard error
+included) and exits with its status. With a terminal on standard input and output, COMMAND has it;
+otherwise its input is empty.
+
+  --tpm-state DIR|none  keep the TPM's state in DIR (made if missing); none: no TPM.
+                        Without the option: a new TPM for this boot only
+  --accel auto|kvm|tcg  auto (default) tries KVM once and remembers the answer in build/
+  --icount              count instructions: one is one nanosecond of guest time (implies tcg)
+  --cpus N              processors (default 2; 1 with --icount)
+  --mem MB              memory (default 1024)
+  --kernel stock|debug  the distribution's kernel (default) or build/debug's
+  --share DIR           a copy of DIR at /mnt/share in the guest
+  --out DIR             what the guest leaves in /mnt/out is copied to DIR (made if missing)
+  --no-load             do not load the module
+  --param NAME=VALUE    a parameter for the module; may be repeated
+  --append ARGUMENTS    more kernel command line; may be repeated
+  --console FILE        keep the kernel's console log in FILE
+  --timeout S           limit for the whole boot in seconds (default 600; 0: none; a terminal: none)
+  --no-tty              never give COMMAND the terminal
+
+Exit status: COMMAND's, or
+  124  the time limit passed
+  125  the guest could not be run, the module did not load, the guest ended without COMMAND's
+       status, or the kernel complained (oops, BUG, WARNING, KASAN, lockdep, stall, hung task),
+       whatever COMMAND's status was
+END
+}
+
+tpm=new accel=auto icount=0 cpus='' mem=1024 kernel=stock share='' out='' load=1
+parameters='' append='' console='' limit='' tty=auto
+need() {
+	[ "$1" -ge 2 ] || die "run.sh: $2 needs a value (--help explains)"
+}
+while [ $# -gt 0 ]; do
+	case $1 in
+	--tpm-state) need $# "$1"; tpm=$2; shift ;;
+	--accel) need $# "$1"; accel=$2; shift ;;
+	--icount) icount=1 ;;
+	--cpus) need $# "$1"; cpus=$2; shift ;;
+	--mem) need $# "$1"; mem=$2; shift ;;
+	--kernel) need $# "$1"; kernel=$2; shift ;;
+	--share) need $# "$1"; share=$2; shift ;;
+	--out) need $# "$1"; out=$2; shift ;;
+	--no-load) load=0 ;;
+	--param) need $# "$1"; parameters+=" $2"; shift ;;
+	--append) need $# "$1"; append+=" $2"; shift ;;
+	--console) need $# "$1"; console=$2; shift ;;
+	--timeout) need $# "$1"; limit=$2; shift ;;
+	--no-tty) tty=no ;;
+	-h | --help) usage; exit 0 ;;
+	--) shift; break ;;
+	*) die "run.sh: unknown option $1 (--help explains; the command comes after --)" ;;
+	esac
+	shift
+done
+[ $# -gt 0 ] || die "run.sh: no command; it comes after -- (--help explains)"
+for number in ${cpus:+"$cpus"} "$mem" ${limit:+"$limit"}; do
+	[[ $number =~ ^[0-9]{1,7}$ ]] || die "run.sh: $number is not a number"
+done
+need_root
+
+case $accel in auto | kvm | tcg) ;; *) die "run.sh: --accel $accel: it may be auto, kvm or tcg" ;; esac
+if [ $icount = 1 ]; then
+	[ "$accel" != kvm ] || die "run.sh: --icount needs tcg"
+	accel=tcg
+	cpus=${cpus:-1}
+fi
+cpus=${cpus:-2}
+
+release=$(kernel_release)
+case $kernel in
+stock)
+	in_image=/usr/lib/modules/$release/vmlinuz
+	ko=$module/tcp_lsm.ko
+	[ -r "$root$in_image" ] || die "no $root$in_image; run 'make kernel' first"
+	;;
+debug)
+	[ -r "$build/debug/bzImage" ] || die "run.sh: there is no debug kernel at $build/debug/bzImage"
+	in_image=$in_build/debug/bzImage
+	ko=$build/debug/module/tcp_lsm.ko
+	;;
+*) die "run.sh: --kernel $kernel: it may be stock or debug" ;;
+esac
+[ -r "$initramfs/base.cpio" ] || die "no $initramfs/base.cpio; run 'make initramfs' first"
+[ $load = 0 ] || [ -r "$ko" ] || die "no $ko; run 'make modules' first, or give --no-load"
+[ -z "$share" ] || [ -d "$share" ] || die "run.sh: --share $share: not a directory"
+
+interactive=0
+if [ $tty = auto ] && [ -t 0 ] && [ -t 1 ]; then
+	interactive=1
+fi
+if [ -z "$limit" ]; then
+	if [ $interactive = 1 ]; then limit=0; else limit=600; fi
+fi
+
+# KVM may be there and still not run a guest: only a boot tells.
+if [ "$accel" = auto ]; then
+	accel=tcg
+	if [ -w /dev/kvm ]; then
+		if [ ! -s "$build/accel" ]; then
+			if "$0" --accel kvm --tpm-state none --no-load --no-tty --timeout 30 -- true \
+				</dev/null >/dev/null 2>&1; then
+				echo kvm >"$build/accel"
+			else
+				echo tcg >"$build/accel"
+			fi
+		fi
+		accel=$(cat "$build/accel")
+	fi
+fi
+
+mkdir -p "$build/tmp"
+run=$(mktemp -d "$build/tmp/run.XXXXXX")
+trap 'rm -rf "$run"' EXIT
+
+binds=(-b "$run:/mnt/run")
+case $tpm in
+none) ;;
+new) mkdir "$run/tpm" ;;
+*)
+	mkdir -p "$tpm"
+	binds+=(-b "$(realpath "$tpm"):/mnt/tpm")
+	;;
+esac
+
+# The second archive: what changes from boot to boot.
+files=$run/files
+mkdir -p "$files/guest" "$files/usr/bin" "$files/mnt/share"
+chmod 755 "$files" "$files/guest"
+if [ -r "$ko" ]; then
+	mkdir -p "$files/usr/lib/modules/$release/updates"
+	cp "$ko" "$files/usr/lib/modules/$release/updates/"
+fi
+for program in tcpctl guest-tests; do
+	[ ! -x "$target/release/$program" ] || cp "$target/release/$program" "$files/usr/bin/"
+done
+# Where `make install` would have put them, with what only the guest needs.
+for directory in policies qemu/scenarios qemu/foreign-voter; do
+	if [ -d "$top/$directory" ]; then
+		mkdir -p "$files/usr/share/tcp-lsm"
+		cp -a --no-preserve=ownership "$top/$directory" "$files/usr/share/tcp-lsm/"
+	fi
+done
+[ -z "$share" ] || cp -a "$share/." "$files/mnt/share/"
+if [ $# = 1 ]; then
+	printf '%s\n' "$1"
+else
+	printf '%q ' "$@"
+	echo
+fi >"$files/guest/command"
+rows=0 columns=0
+if [ $interactive = 1 ]; then
+	read -r rows columns < <(stty size)
+fi
+[ "$rows" -gt 0 ] || rows=24 columns=80
+cat >"$files/guest/config" <<END
+guest_interactive=$interactive
+guest_load=$load
+guest_parameters=$(printf %q "${parameters# }")
+guest_out=$([ -n "$out" ] && echo 1 || echo 0)
+guest_rows=$rows
+guest_columns=$columns
+guest_term=$(printf %q "${TERM:-linux}")
+END
+
+touch "$run/console" "$run/status" "$run/out.tar"
+case $accel in
+kvm) machine=(-accel kvm -cpu host) ;;
+tcg)
+	machine=(-accel tcg -cpu max)
+	if [ $icount = 1 ]; then
+		machine+=(-icount "shift=0,sleep=off")
+	fi
+	;;
+esac
+machine+=(
+	-nodefaults -display none -no-reboot -m "$mem" -smp "$cpus"
+	-kernel "$in_image" -initrd /mnt/run/initrd
+	-append "console=ttyS0 loglevel=5 panic=-1$append"
+	-chardev "file,id=console,path=/mnt/run/console" -serial chardev:console
+	-device "virtio-serial-pci,id=ports"
+	-chardev "file,id=status,path=/mnt/run/status"
+	-device "virtserialport,bus=ports.0,nr=2,chardev=status,name=status"
+)
+if [ $interactive = 1 ]; then
+	machine+=(-chardev "stdio,id=terminal,signal=off"
+		-device "virtconsole,bus=ports.0,nr=0,chardev=terminal")
+else
+	machine+=(-chardev "file,id=output,path=/dev/fd/4"
+		-device "virtserialport,bus=ports.0,nr=1,chardev=output,name=output")
+fi
+[ -z "$out" ] ||
+	machine+=(-chardev "file,id=out,path=/mnt/run/out.tar"
+		-device "virtserialport,bus=ports.0,nr=3,chardev=out,name=out")
+[ "$tpm" = none ] ||
+	machine+=(-chardev "socket,id=tpm,path=/mnt/run/tpm.sock"
+		-tpmdev "emulator,id=tpm0,chardev=tpm" -device "tpm-crb,tpmdev=tpm0")
+
+# Inside the root: archive, TPM, machine. The namespace's end takes the TPM with it.
+boot() {
+	# shellcheck disable=SC2016
+	"$top/scripts/root-exec" "${binds[@]}" bash -euo pipefail -c '
+	base=$1 limit=$2 tpm=$3 program=$4; shift 4
+	cd /mnt/run
+	# A program of the project may need a library that the base does not have.
+	for file in files/usr/bin/*; do
+		if [ -f "$file" ]; then
+			{ ldd "$file" 2>/dev/null || true; } | sed -nE "s|^.* => /([^ ]+) .*|\1|p" |
+				sed -E "s#^(lib|lib64)/#usr/&#"
+		fi
+	done | sort -u >libraries
+	grep -qx usr/bin/bash "${base%/*}/list"
+	grep -vxFf "${base%/*}/list" libraries | while IFS= read -r library; do
+		install -D -m 755 "/$library" "files/$library"
+	done || true
+	( cd files && find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc ) >extra.cpio
+	cat "$base" extra.cpio >initrd
+	if [ "$tpm" != none ]; then
+		state=/mnt/tpm
+		[ "$tpm" != new ] || state=/mnt/run/tpm
+		swtpm socket --tpm2 --tpmstate dir="$state" --ctrl type=unixio,path=/mnt/run/tpm.sock \
+			--daemon --pid file=/mnt/run/swtpm.pid --log file=/mnt/run/swtpm.log,level=1
+	fi
+	if [ "$limit" = 0 ]; then
+		"$program" "$@"
+	else
+		timeout --foreground -k 5 "$limit" "$program" "$@"
+	fi' run "$in_initramfs/base.cpio" "$limit" "$tpm" qemu-system-x86_64 "${machine[@]}"
+}
+status=0
+if [ $interactive = 1 ]; then
+	boot || status=$?
+else
+	# QEMU opens /dev/fd/4 anew: a pipe, since a file would be truncated.
+	{ boot 4>&1 >"$run/qemu" 2>&1 || echo $? >"$run/failed"; } | cat
+	[ ! -s "$run/failed" ] || status=$(cat "$run/failed")
+fi
+
+[ -z "$console" ] || cp "$run/console" "$console"
+tail_of_console() {
+	echo "--- the end of the guest's console:" >&2
+	tail -n "${1:-40}" "$run/console" >&2
+}
+
+complaint='BUG: |Oops: |Oops\[|Kernel panic|kernel BUG at|WARNING: .* at |WARNING: possible |WARNING: suspicious RCU|WARNING: inconsistent|WARNING: bad unlock|general protection fault|[Uu]nable to handle |KASAN: |KFENCE: |UBSAN: |KCSAN: |INFO: task .* blocked for more than|INFO: trying to register non-static key|rcu: INFO: .*stall|rcu_tasks.*stall|soft lockup|hard LOCKUP|refcount_t: |DEBUG_LOCKS_WARN|kmemleak: [0-9]+ new suspected|list_(add|del) corruption|sleeping function called from invalid context|scheduling while atomic|rust_kernel: panicked|panicked at '
+if grep -aEq "$complaint" "$run/console"; then
+	echo "error: the kernel complained:" >&2
+	grep -aEm 1 -A 40 "$complaint" "$run/console" >&2
+	exit 125
+fi
+if [ -s "$run/status" ]; then
+	# A timeout after the status is a guest that could not power itself off.
+	[ "$status" = 0 ] || { tail_of_console; die "the guest reported a status but did not end well ($status)"; }
+	if [ -n "$out" ]; then
+		mkdir -p "$out"
+		tar -C "$out" -xf "$run/out.tar"
+	fi
+	guest=$(cat "$run/status")
+	case $guest in
+	load) tail_of_console 15; die "the module did not load" ;;
+	*) exit "$guest" ;;
+	esac
+fi
+case $status in
+124 | 137)
+	tail_of_console
+	echo "error: the guest did not end within $limit s" >&2
+	exit 124
+	;;
+esac
+[ ! -s "$run/qemu" ] || cat "$run/qemu" >&2
+tail_of_console
+die "the guest ended without the command's status (QEMU: $status)"
