@@ -15,7 +15,6 @@ use kernel::{
     },
     fs::File,
     prelude::*,
-    str::CStr,
     types::Opaque, //
 };
 
@@ -50,23 +49,6 @@ impl Binprm {
         unsafe { File::from_raw_file(file) }
     }
 
-    /// The path that was passed to `execve`, for display: user space chose it.
-    pub(crate) fn filename(&self) -> &CStr {
-        // SAFETY: By the type invariant `bprm` is valid.
-        let name = unsafe { bindings::bprm_filename(self.0.get()) };
-        // SAFETY: It is a C string that lives as long as `bprm`.
-        unsafe { CStr::from_char_ptr(name) }
-    }
-
-    /// The path of [`Self::file`], for display: that of the interpreter if there is one.
-    pub(crate) fn interp(&self) -> &CStr {
-        // SAFETY: By the type invariant `bprm` is valid.
-        let name = unsafe { bindings::bprm_interp(self.0.get()) };
-        // SAFETY: It is a C string that lives until the next interpreter is looked up, which does
-        // not happen while a hook borrows `bprm`.
-        unsafe { CStr::from_char_ptr(name) }
-    }
-
     /// The credentials that the program will get.
     pub(crate) fn cred(&self) -> &Credential {
         // SAFETY: By the type invariant `bprm` is valid.
@@ -81,34 +63,10 @@ impl Binprm {
         usize::try_from(unsafe { bindings::bprm_argc(self.0.get()) }).unwrap_or(0)
     }
 
-    /// Number of environment strings.
-    pub(crate) fn envc(&self) -> usize {
-        // SAFETY: By the type invariant `bprm` is valid.
-        usize::try_from(unsafe { bindings::bprm_envc(self.0.get()) }).unwrap_or(0)
-    }
-
-    /// Whether the program will run with `AT_SECURE`. Known from `bprm_creds_from_file` on.
-    pub(crate) fn secureexec(&self) -> bool {
-        // SAFETY: By the type invariant `bprm` is valid.
-        unsafe { bindings::bprm_secureexec(self.0.get()) }
-    }
-
     /// Whether user space only asks if it may (`AT_EXECVE_CHECK`); nothing will run.
     pub(crate) fn is_check(&self) -> bool {
         // SAFETY: By the type invariant `bprm` is valid.
         unsafe { bindings::bprm_is_check(self.0.get()) }
-    }
-
-    /// Whether a denial will kill the task, because its old program is gone.
-    pub(crate) fn past_return(&self) -> bool {
-        // SAFETY: By the type invariant `bprm` is valid.
-        unsafe { bindings::bprm_past_return(self.0.get()) }
-    }
-
-    /// Why the `execve` may be unsafe: a mask of `LSM_UNSAFE_*`.
-    pub(crate) fn unsafe_mask(&self) -> i32 {
-        // SAFETY: By the type invariant `bprm` is valid.
-        unsafe { bindings::bprm_unsafe(self.0.get()) }
     }
 
     /// Passes all bytes of the arguments to `each`, in order and in pieces. Every argument ends
@@ -125,28 +83,9 @@ impl Binprm {
     /// - `EINVAL`: there is no new stack any more.
     /// - `EFAULT`, `ENOMEM`: the kernel cannot get at the new stack.
     /// - `ENODATA`: the stack ended before the last argument did.
-    pub(crate) fn for_each_arg_bytes(&self, each: impl FnMut(&[u8])) -> Result<usize> {
-        self.for_each_strings(0, self.argc(), each)
-    }
-
-    /// Passes all bytes of the environment to `each`; see [`Self::for_each_arg_bytes`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::for_each_arg_bytes`].
-    pub(crate) fn for_each_env_bytes(&self, each: impl FnMut(&[u8])) -> Result<usize> {
-        self.for_each_strings(self.argc(), self.envc(), each)
-    }
-
-    /// Passes the bytes of `take` strings after the first `skip` ones to `each`.
-    fn for_each_strings<F: FnMut(&[u8])>(
-        &self,
-        skip: usize,
-        take: usize,
-        each: F,
-    ) -> Result<usize> {
+    pub(crate) fn for_each_arg_bytes<F: FnMut(&[u8])>(&self, each: F) -> Result<usize> {
+        let take = self.argc();
         let mut state = Strings {
-            skip,
             take,
             total: 0,
             each,
@@ -192,25 +131,15 @@ impl Binprm {
     }
 }
 
-/// Which strings of the new stack to pass on.
+/// How many more strings of the new stack to pass on, and how many bytes have been.
 struct Strings<F> {
-    skip: usize,
     take: usize,
     total: usize,
     each: F,
 }
 
 impl<F: FnMut(&[u8])> Strings<F> {
-    fn feed(&mut self, mut bytes: &[u8]) -> ControlFlow<()> {
-        while self.skip > 0 {
-            match bytes.iter().position(|&b| b == 0) {
-                Some(nul) => {
-                    self.skip -= 1;
-                    bytes = bytes.get(nul + 1..).unwrap_or(&[]);
-                }
-                None => return ControlFlow::Continue(()),
-            }
-        }
+    fn feed(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let mut len = 0;
         for &byte in bytes {
             if self.take == 0 {

@@ -28,22 +28,10 @@ macro_rules! capabilities {
 
 impl Capability {
     capabilities! {
-        /// `CAP_KILL`
-        KILL = CAP_KILL;
-        /// `CAP_NET_ADMIN`
-        NET_ADMIN = CAP_NET_ADMIN;
         /// `CAP_SYS_MODULE`
         SYS_MODULE = CAP_SYS_MODULE;
-        /// `CAP_SYS_PTRACE`
-        SYS_PTRACE = CAP_SYS_PTRACE;
-        /// `CAP_SYS_ADMIN`
-        SYS_ADMIN = CAP_SYS_ADMIN;
-        /// `CAP_MAC_OVERRIDE`
-        MAC_OVERRIDE = CAP_MAC_OVERRIDE;
         /// `CAP_MAC_ADMIN`
         MAC_ADMIN = CAP_MAC_ADMIN;
-        /// `CAP_AUDIT_READ`
-        AUDIT_READ = CAP_AUDIT_READ;
     }
 
     /// The capability's number.
@@ -52,33 +40,11 @@ impl Capability {
     }
 }
 
-/// Whether the current task holds `cap` in the initial user namespace.
-///
-/// Leaves no audit record and does not mark the task as having used its privilege: meant for
-/// questions, not for the last check before something privileged.
-///
-/// Runs the `capable` LSM hook, so a `capable` hook that calls this calls itself. Does not sleep.
-///
-/// # Examples
-///
-/// ```ignore
-/// if !capable::current_has(Capability::MAC_ADMIN) {
-///     return Err(EPERM);
-/// }
-/// ```
-pub(crate) fn current_has(cap: Capability) -> bool {
-    // SAFETY: `init_user_ns` lives as long as the kernel, and `cap` is valid by its type invariant.
-    unsafe { bindings::ns_capable_noaudit(&raw mut bindings::init_user_ns, cap.as_raw()) }
-}
-
 /// A user id as the initial user namespace numbers it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Uid(u32);
 
 impl Uid {
-    /// The superuser of the initial user namespace.
-    pub(crate) const ROOT: Self = Self(0);
-
     /// The effective user id of the current task.
     ///
     /// # Examples

@@ -80,17 +80,6 @@ unsafe impl Sync for Attr {}
 // SAFETY: As above.
 unsafe impl Send for Attr {}
 
-/// The least and the greatest value of an integer attribute.
-#[repr(transparent)]
-pub(crate) struct Range(bindings::netlink_range_validation);
-
-impl Range {
-    /// The range `min..=max`.
-    pub(crate) const fn new(min: u64, max: u64) -> Self {
-        Self(bindings::netlink_range_validation { min, max })
-    }
-}
-
 /// The type number of a policy entry.
 const fn kind(number: u32) -> u8 {
     assert!(number <= 0xff);
@@ -117,16 +106,6 @@ impl Attr {
         })
     }
 
-    /// A `u8`.
-    pub(crate) const fn u8() -> Self {
-        Self::of(bindings::NLA_U8, 0)
-    }
-
-    /// A `u16`.
-    pub(crate) const fn u16() -> Self {
-        Self::of(bindings::NLA_U16, 0)
-    }
-
     /// A `u32`.
     pub(crate) const fn u32() -> Self {
         Self::of(bindings::NLA_U32, 0)
@@ -135,20 +114,6 @@ impl Attr {
     /// A `u64` of 8 bytes.
     pub(crate) const fn u64() -> Self {
         Self::of(bindings::NLA_U64, 0)
-    }
-
-    /// An unsigned integer of 4 or 8 bytes, as the sender likes (`uint` of the YAML specification).
-    pub(crate) const fn uint() -> Self {
-        Self::of(bindings::NLA_UINT, 0)
-    }
-
-    /// Narrows an unsigned integer to `range`.
-    pub(crate) const fn within(self, range: &'static Range) -> Self {
-        Self(bindings::nla_policy {
-            validation_type: kind(bindings::nla_policy_validation_NLA_VALIDATE_RANGE_PTR),
-            __bindgen_anon_1: bindings::nla_policy__bindgen_ty_1 { range: &range.0 },
-            ..self.0
-        })
     }
 
     /// Exactly `len` bytes, at most 32,767.
@@ -174,26 +139,6 @@ impl Attr {
     /// A string with its terminating NUL, and at most `max` bytes before that.
     pub(crate) const fn string(max: u16) -> Self {
         Self::of(bindings::NLA_NUL_STRING, max)
-    }
-
-    /// No payload: the attribute is there or it is not.
-    pub(crate) const fn flag() -> Self {
-        Self::of(bindings::NLA_FLAG, 0)
-    }
-
-    /// Attributes within the attribute, described by `policy`, which must not be empty.
-    pub(crate) const fn nested(policy: &'static [Attr]) -> Self {
-        assert!(!policy.is_empty() && policy.len() <= 0x1_0000);
-        Self(bindings::nla_policy {
-            type_: kind(bindings::NLA_NESTED),
-            // CAST: Checked above, in the constant evaluation of the tables.
-            len: (policy.len() - 1) as u16,
-            __bindgen_anon_1: bindings::nla_policy__bindgen_ty_1 {
-                // CAST: `Attr` is a transparent wrapper.
-                nested_policy: policy.as_ptr().cast(),
-            },
-            ..pin_init::zeroed()
-        })
     }
 }
 
@@ -225,13 +170,6 @@ impl Group {
     }
 }
 
-/// Who may use a command.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Permission {
-    Anyone,
-    Holder(Capability),
-}
-
 /// A handler of single requests.
 pub(crate) type Action<T> = fn(ArcBorrow<'_, T>, &Request<'_>) -> Result<(), Refusal>;
 
@@ -250,7 +188,6 @@ enum Handler<T> {
 /// One command of a family, or the dump form of one.
 pub(crate) struct Command<T> {
     id: u8,
-    permission: Permission,
     policy: &'static [Attr],
     handler: Handler<T>,
 }
@@ -260,7 +197,6 @@ impl<T> Command<T> {
     pub(crate) const fn action(id: u8, policy: &'static [Attr], handler: Action<T>) -> Self {
         Self {
             id,
-            permission: Permission::Anyone,
             policy,
             handler: Handler::Action(handler),
         }
@@ -270,26 +206,8 @@ impl<T> Command<T> {
     pub(crate) const fn dump(id: u8, policy: &'static [Attr], handler: Dumper<T>) -> Self {
         Self {
             id,
-            permission: Permission::Anyone,
             policy,
             handler: Handler::Dumper(handler),
-        }
-    }
-
-    /// Refuses the command with `EPERM` to all but holders of `cap`: see [`Request::capable`].
-    pub(crate) const fn requires(self, cap: Capability) -> Self {
-        // Moved piecewise: the destructor of `self` cannot run in a constant.
-        let Self {
-            id,
-            policy,
-            handler,
-            ..
-        } = self;
-        Self {
-            id,
-            permission: Permission::Holder(cap),
-            policy,
-            handler,
         }
     }
 
@@ -301,15 +219,6 @@ impl<T> Command<T> {
         self.policy.len().saturating_sub(1)
     }
 
-    fn allows(&self, skb: NonNull<bindings::sk_buff>) -> bool {
-        match self.permission {
-            Permission::Anyone => true,
-            // SAFETY: The callers' `skb` is a request that is being handled.
-            Permission::Holder(cap) => unsafe {
-                bindings::netlink_capable(skb.as_ptr(), cap.as_raw())
-            },
-        }
-    }
 }
 
 /// What a family does.
@@ -326,7 +235,6 @@ impl<T> Command<T> {
 ///     const GROUPS: &'static [Group] = &[Group::privileged(c"events")];
 ///     const COMMANDS: &'static [Command<Self>] = &[
 ///         Command::action(1, &[Attr::REFUSED, Attr::u32()], State::add)
-///             .requires(Capability::SYS_ADMIN),
 ///         Command::dump(2, &[], State::list),
 ///     ];
 ///
@@ -339,7 +247,7 @@ impl<T> Command<T> {
 ///
 /// impl State {
 ///     fn add(this: ArcBorrow<'_, Self>, request: &Request<'_>) -> Result<(), Refusal> {
-///         let n = request.require_u32(1)?;
+///         let n = request.attr_u32(1).ok_or(EINVAL)?;
 ///         let mut reply = request.reply::<Self>(1, DEFAULT_SIZE)?;
 ///         reply.put_u32(1, n)?;
 ///         Ok(reply.send()?)
@@ -347,7 +255,7 @@ impl<T> Command<T> {
 ///
 ///     fn list(this: ArcBorrow<'_, Self>, dump: &mut Dump<'_>, at: &mut u64) -> Result<(), Refusal> {
 ///         while *at < 10 {
-///             if dump.message(2, |m| m.put_uint(1, *at))? == Fit::Full {
+///             if dump.message(2, |m| m.put_u64(1, *at, 0))? == Fit::Full {
 ///                 break;
 ///             }
 ///             *at += 1;
@@ -425,16 +333,6 @@ impl<T: Server> Family<T> {
     }
 }
 
-/// Where a refusal points to.
-#[derive(Clone, Copy)]
-enum Culprit {
-    None,
-    /// This attribute is wrong.
-    Wrong(u16),
-    /// This attribute is missing.
-    Missing(u16),
-}
-
 /// An error for the sender of a request: a number and, for people, words (the `extack`).
 ///
 /// # Examples
@@ -446,7 +344,8 @@ enum Culprit {
 pub(crate) struct Refusal {
     error: Error,
     message: Option<&'static CStr>,
-    culprit: Culprit,
+    /// The attribute that is wrong.
+    culprit: Option<u16>,
 }
 
 impl Refusal {
@@ -455,30 +354,16 @@ impl Refusal {
         Self {
             error,
             message: Some(message),
-            culprit: Culprit::None,
-        }
-    }
-
-    /// A refusal for want of the attribute `id`: `EINVAL`.
-    pub(crate) fn missing(id: u16) -> Self {
-        Self {
-            error: EINVAL,
-            message: Some(c"a required attribute is missing"),
-            culprit: Culprit::Missing(id),
+            culprit: None,
         }
     }
 
     /// Points to the attribute `id` of the request as the reason.
     pub(crate) const fn at(self, id: u16) -> Self {
         Self {
-            culprit: Culprit::Wrong(id),
+            culprit: Some(id),
             ..self
         }
-    }
-
-    /// The error number.
-    pub(crate) const fn error(&self) -> Error {
-        self.error
     }
 
     /// Hands the explanation to the sender and returns the negative error number.
@@ -495,14 +380,8 @@ impl Refusal {
             if let Some(message) = self.message {
                 extack._msg = message.as_char_ptr();
             }
-            match self.culprit {
-                Culprit::None => (),
-                Culprit::Wrong(id) => {
-                    extack.bad_attr = attrs
-                        .raw(id)
-                        .map_or(ptr::null(), |a| a.as_ptr().cast_const())
-                }
-                Culprit::Missing(id) => extack.miss_type = id,
+            if let Some(attr) = self.culprit.and_then(|id| attrs.raw(id)) {
+                extack.bad_attr = attr.as_ptr();
             }
         }
         self.error.to_errno()
@@ -520,7 +399,7 @@ impl From<Error> for Refusal {
         Self {
             error,
             message: None,
-            culprit: Culprit::None,
+            culprit: None,
         }
     }
 }
@@ -577,33 +456,14 @@ impl<'a> Attributes<'a> {
         Some(unsafe { slice::from_raw_parts(attr.cast::<u8>().add(NLA_HDRLEN), len) })
     }
 
-    /// Whether attribute `id` was sent.
-    pub(crate) fn has(&self, id: u16) -> bool {
-        self.raw(id).is_some()
-    }
-
-    /// Attribute `id` of type [`Attr::u8`].
-    pub(crate) fn attr_u8(&self, id: u16) -> Option<u8> {
-        Some(u8::from_ne_bytes(self.attr_bytes(id)?.try_into().ok()?))
-    }
-
-    /// Attribute `id` of type [`Attr::u16`].
-    pub(crate) fn attr_u16(&self, id: u16) -> Option<u16> {
-        Some(u16::from_ne_bytes(self.attr_bytes(id)?.try_into().ok()?))
-    }
-
     /// Attribute `id` of type [`Attr::u32`].
     pub(crate) fn attr_u32(&self, id: u16) -> Option<u32> {
         Some(u32::from_ne_bytes(self.attr_bytes(id)?.try_into().ok()?))
     }
 
-    /// Attribute `id` of type [`Attr::u64`] or [`Attr::uint`].
+    /// Attribute `id` of type [`Attr::u64`].
     pub(crate) fn attr_u64(&self, id: u16) -> Option<u64> {
-        let bytes = self.attr_bytes(id)?;
-        match <[u8; 4]>::try_from(bytes) {
-            Ok(bytes) => Some(u32::from_ne_bytes(bytes).into()),
-            Err(_) => Some(u64::from_ne_bytes(bytes.try_into().ok()?)),
-        }
+        Some(u64::from_ne_bytes(self.attr_bytes(id)?.try_into().ok()?))
     }
 
     /// Attribute `id` of type [`Attr::string`].
@@ -619,65 +479,6 @@ impl<'a> Attributes<'a> {
             Ok(s) => Ok(Some(s)),
             Err(_) => Err(Refusal::new(EINVAL, c"a string has a NUL inside").at(id)),
         }
-    }
-
-    /// The attributes inside attribute `id` of type [`Attr::nested`], in the order they came in.
-    pub(crate) fn attr_nested(&self, id: u16) -> Option<Nested<'a>> {
-        Some(Nested(self.attr_bytes(id)?))
-    }
-
-    /// Attribute `id` of type [`Attr::u32`], which has to be there.
-    pub(crate) fn require_u32(&self, id: u16) -> Result<u32, Refusal> {
-        self.attr_u32(id).ok_or_else(|| Refusal::missing(id))
-    }
-
-    /// Attribute `id` of type [`Attr::u64`] or [`Attr::uint`], which has to be there.
-    pub(crate) fn require_u64(&self, id: u16) -> Result<u64, Refusal> {
-        self.attr_u64(id).ok_or_else(|| Refusal::missing(id))
-    }
-
-    /// The payload of attribute `id`, which has to be there.
-    pub(crate) fn require_bytes(&self, id: u16) -> Result<&'a [u8], Refusal> {
-        self.attr_bytes(id).ok_or_else(|| Refusal::missing(id))
-    }
-
-    /// The payload of attribute `id`, which has to be there and have `N` bytes.
-    pub(crate) fn require_array<const N: usize>(&self, id: u16) -> Result<&'a [u8; N], Refusal> {
-        self.require_bytes(id)?
-            .try_into()
-            .map_err(|_| Refusal::new(EINVAL, c"wrong length").at(id))
-    }
-
-    /// Attribute `id` of type [`Attr::string`], which has to be there.
-    pub(crate) fn require_str(&self, id: u16) -> Result<&'a CStr, Refusal> {
-        self.attr_str(id)?.ok_or_else(|| Refusal::missing(id))
-    }
-}
-
-/// Iterates over nested attributes: their numbers and payloads.
-#[derive(Clone)]
-pub(crate) struct Nested<'a>(&'a [u8]);
-
-impl<'a> Nested<'a> {
-    /// Reads the payload of an attribute that holds attributes as well.
-    pub(crate) fn new(payload: &'a [u8]) -> Self {
-        Self(payload)
-    }
-}
-
-impl<'a> Iterator for Nested<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // NLA_TYPE_MASK: the two highest bits are flags.
-        const TYPE_MASK: u16 = 0x3fff;
-        let (header, _) = self.0.split_first_chunk::<NLA_HDRLEN>()?;
-        let [l0, l1, t0, t1] = *header;
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
-        let payload = self.0.get(NLA_HDRLEN..len)?;
-        // The last attribute may lack its padding.
-        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-        Some((u16::from_ne_bytes([t0, t1]) & TYPE_MASK, payload))
     }
 }
 
@@ -702,12 +503,6 @@ impl<'a> Deref for Request<'a> {
 }
 
 impl Request<'_> {
-    /// The address of the socket that the request came from.
-    pub(crate) fn portid(&self) -> u32 {
-        // SAFETY: By the type invariant.
-        unsafe { self.info.as_ref() }.snd_portid
-    }
-
     /// The effective user id of the sender.
     pub(crate) fn sender_euid(&self) -> Uid {
         // By the type invariant, the sender is the current task.
@@ -821,11 +616,6 @@ impl Dump<'_> {
         }
     }
 
-    /// The effective user id of the task that is receiving the dump.
-    pub(crate) fn receiver_euid(&self) -> Uid {
-        Uid::current_effective()
-    }
-
     /// Whether the task that is receiving the dump holds `cap` in the initial user namespace, *and*
     /// whoever opened the socket did.
     pub(crate) fn capable(&self, cap: Capability) -> bool {
@@ -870,16 +660,6 @@ impl Body {
         })
     }
 
-    /// Puts a `u8`.
-    pub(crate) fn put_u8(&mut self, id: u16, value: u8) -> Result {
-        self.put_bytes(id, &value.to_ne_bytes())
-    }
-
-    /// Puts a `u16`.
-    pub(crate) fn put_u16(&mut self, id: u16, value: u16) -> Result {
-        self.put_bytes(id, &value.to_ne_bytes())
-    }
-
     /// Puts a `u32`.
     pub(crate) fn put_u32(&mut self, id: u16, value: u32) -> Result {
         self.put_bytes(id, &value.to_ne_bytes())
@@ -900,23 +680,9 @@ impl Body {
         })
     }
 
-    /// Puts an unsigned integer in 4 bytes, or in 8 if it takes them (`uint` of the YAML
-    /// specification). It is aligned to 4 bytes.
-    pub(crate) fn put_uint(&mut self, id: u16, value: u64) -> Result {
-        match u32::try_from(value) {
-            Ok(value) => self.put_u32(id, value),
-            Err(_) => self.put_bytes(id, &value.to_ne_bytes()),
-        }
-    }
-
     /// Puts a string with its terminating NUL.
     pub(crate) fn put_str(&mut self, id: u16, value: &CStr) -> Result {
         self.put_bytes(id, value.to_bytes_with_nul())
-    }
-
-    /// Puts an attribute without payload.
-    pub(crate) fn put_flag(&mut self, id: u16) -> Result {
-        self.put_bytes(id, &[])
     }
 
     /// Puts an attribute that holds what `f` puts. If `f` fails, nothing is put.
@@ -1198,9 +964,6 @@ impl<T: Server> Registration<T> {
 
     fn act(command: &Command<T>, request: &Request<'_>) -> Result<(), Refusal> {
         let server = T::family().server.get().ok_or(ESHUTDOWN)?;
-        if !command.allows(request.skb) {
-            return Err(EPERM.into());
-        }
         match command.handler {
             Handler::Action(f) => f(server.as_arc_borrow(), request),
             Handler::Dumper(_) => Err(EOPNOTSUPP.into()),
@@ -1267,12 +1030,6 @@ impl<T: Server> Registration<T> {
         cursor: &mut u64,
     ) -> Result<(), Refusal> {
         let server = T::family().server.get().ok_or(ESHUTDOWN)?;
-        // SAFETY: The callback of a dump that is running keeps its request.
-        let request = NonNull::new(unsafe { dump.cb.as_ref() }.skb).ok_or(EINVAL)?;
-        // Asked each time: the socket may have been passed on.
-        if !command.allows(request) {
-            return Err(EPERM.into());
-        }
         match command.handler {
             Handler::Dumper(f) => f(server.as_arc_borrow(), dump, cursor),
             Handler::Action(_) => Err(EOPNOTSUPP.into()),

@@ -24,10 +24,7 @@ use kernel::{
         c_char,
         c_int, //
     },
-    fs::{
-        File,
-        LocalFile, //
-    },
+    fs::LocalFile,
     prelude::*,
     str::CStr,
     sync::rcu,
@@ -111,11 +108,6 @@ impl Dentry {
         NonNull::new(unsafe { bindings::d_inode(self.0.get()) })
     }
 
-    /// Whether nothing is there: a name that is about to be made.
-    pub(crate) fn is_negative(&self) -> bool {
-        self.inode().is_none()
-    }
-
     /// The address of the inode, 0 for a negative entry. An identity only while something keeps
     /// the inode in memory, as a [`PathBuf`] does.
     pub(crate) fn inode_key(&self) -> usize {
@@ -127,27 +119,6 @@ impl Dentry {
         let inode = self.inode()?;
         // SAFETY: An entry that somebody holds keeps its inode.
         Some(unsafe { InodeId::from_raw(inode.as_ptr()) })
-    }
-
-    /// The file type and permissions, 0 for a negative entry.
-    pub(crate) fn mode(&self) -> u16 {
-        let Some(inode) = self.inode() else {
-            return 0;
-        };
-        // SAFETY: An entry that somebody holds keeps its inode; the field is read at once.
-        unsafe { (&raw const (*inode.as_ptr()).i_mode).read_volatile() }
-    }
-
-    /// The file system.
-    pub(crate) fn super_block(&self) -> &SuperBlock {
-        // SAFETY: By the type invariant the entry is valid; `d_sb` never changes, and lives longer.
-        unsafe { SuperBlock::from_raw((*self.0.get()).d_sb) }
-    }
-
-    /// Whether it is no longer reachable under any name.
-    pub(crate) fn is_unlinked(&self) -> bool {
-        // SAFETY: By the type invariant the entry is valid.
-        unsafe { bindings::d_unlinked(self.0.get()) }
     }
 
     /// Whether it was found by handle, and its place in the tree is not known.
@@ -305,12 +276,6 @@ impl Path {
     pub(crate) fn dentry(&self) -> &Dentry {
         // SAFETY: By the type invariant it is held.
         unsafe { Dentry::from_raw(self.0.dentry) }
-    }
-
-    /// The mount.
-    pub(crate) fn mount(&self) -> &Mount {
-        // SAFETY: By the type invariant it is held.
-        unsafe { Mount::from_raw(self.0.mnt) }
     }
 
     /// The place of `dentry`, a child of this directory.
@@ -489,12 +454,6 @@ impl Mount {
         unsafe { &*mnt.cast() }
     }
 
-    /// What the mount shows at its mount point.
-    pub(crate) fn root(&self) -> &Dentry {
-        // SAFETY: By the type invariant the mount is valid, and it holds its root.
-        unsafe { Dentry::from_raw((*self.0.get()).mnt_root) }
-    }
-
     /// The place of its root, seen through the mount itself: [`Path::walk`] goes on from there to
     /// the directories above the mount point.
     pub(crate) fn root_path(&self) -> PathBuf {
@@ -537,12 +496,6 @@ impl SuperBlock {
         unsafe { (*self.0.get()).s_magic }
     }
 
-    /// Its device, encoded as in `st_dev`.
-    pub(crate) fn dev(&self) -> u32 {
-        // SAFETY: By the type invariant it is valid.
-        unsafe { bindings::sb_dev(self.0.get()) }
-    }
-
     /// Its root, `None` while it is being set up.
     pub(crate) fn root(&self) -> Option<&Dentry> {
         // SAFETY: By the type invariant it is valid, and it holds its root.
@@ -558,15 +511,8 @@ pub(crate) trait FileExt {
     fn path(&self) -> &Path;
     /// The address of its inode.
     fn inode_key(&self) -> usize;
-    /// The identity of its inode.
-    fn inode_id(&self) -> InodeId;
     /// The file type and permissions.
     fn inode_mode(&self) -> u16;
-    /// Its size in bytes.
-    fn size(&self) -> u64;
-    /// When its inode last changed, in nanoseconds; with [`Self::size`], a cheap hint that the
-    /// content changed.
-    fn change_time(&self) -> u64;
     /// Whether it is open for reading (`FMODE_READ`).
     fn is_readable(&self) -> bool;
     /// Whether it is open for writing (`FMODE_WRITE`).
@@ -575,8 +521,6 @@ pub(crate) trait FileExt {
     fn is_exec(&self) -> bool;
     /// Whether it names an object only (`O_PATH`).
     fn is_path_only(&self) -> bool;
-    /// Whether it was made without a name (`O_TMPFILE`).
-    fn is_tmpfile(&self) -> bool;
     /// Reads from `offset` and returns the number of bytes, 0 at the end of the file.
     ///
     /// Context: process context, sleeps.
@@ -610,24 +554,9 @@ impl FileExt for LocalFile {
         file_inode(self).addr()
     }
 
-    fn inode_id(&self) -> InodeId {
-        // SAFETY: An open file holds its inode.
-        unsafe { InodeId::from_raw(file_inode(self)) }
-    }
-
     fn inode_mode(&self) -> u16 {
         // SAFETY: An open file holds its inode; the field is read at once.
         unsafe { (&raw const (*file_inode(self)).i_mode).read_volatile() }
-    }
-
-    fn size(&self) -> u64 {
-        // SAFETY: An open file holds its inode.
-        u64::try_from(unsafe { bindings::i_size_read(file_inode(self)) }).unwrap_or(0)
-    }
-
-    fn change_time(&self) -> u64 {
-        // SAFETY: An open file holds its inode.
-        unsafe { bindings::inode_change_cookie(file_inode(self)) }
     }
 
     fn is_readable(&self) -> bool {
@@ -644,10 +573,6 @@ impl FileExt for LocalFile {
 
     fn is_path_only(&self) -> bool {
         mode(self) & FMODE_PATH != 0
-    }
-
-    fn is_tmpfile(&self) -> bool {
-        self.flags() & bindings::__O_TMPFILE != 0
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
@@ -676,8 +601,3 @@ const FMODE_READ: u32 = 1 << 0;
 const FMODE_WRITE: u32 = 1 << 1;
 const FMODE_EXEC: u32 = 1 << 5;
 const FMODE_PATH: u32 = 1 << 14;
-
-/// The path of a file; the same as [`FileExt::path`].
-pub(crate) fn f_path(file: &File) -> &Path {
-    file.path()
-}

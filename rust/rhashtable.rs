@@ -7,11 +7,7 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
-    mem::{
-        offset_of,
-        MaybeUninit, //
-    },
-    ops::ControlFlow,
+    mem::offset_of,
     ptr::{
         self,
         NonNull, //
@@ -213,49 +209,6 @@ impl<V: Send + Sync + 'static> Table<V> {
         self.len.load(Relaxed).min(self.max)
     }
 
-    /// Whether [`Table::len`] is 0.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Calls `f` with the entries until it breaks. Returns whether it did.
-    ///
-    /// Entries that come and go meanwhile may be met or not, and when the table is resized
-    /// meanwhile, *some may be met twice*. `f` runs under RCU: it must not sleep. To be called in
-    /// process context.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(usize, &V) -> ControlFlow<()>) -> bool {
-        let mut iter = MaybeUninit::<bindings::rhashtable_iter>::zeroed();
-        let iter = iter.as_mut_ptr();
-        let mut broke = false;
-        // SAFETY: The table is initialised; `iter` is not moved before `rhashtable_walk_exit`.
-        unsafe { bindings::rhashtable_walk_enter(self.inner.get(), iter) };
-        // The result only tells that a resize has rewound the walk, which begins here anyway.
-        // SAFETY: The walk was entered, and is stopped below.
-        let _ = unsafe { bindings::rhashtable_walk_start_check(iter) };
-        loop {
-            // SAFETY: The walk is started.
-            let entry = unsafe { bindings::rhashtable_walk_next(iter) };
-            let Ok(entry) = kernel::error::from_err_ptr(entry.cast::<Entry<V>>()) else {
-                // The only error is `EAGAIN`: the walk was rewound by a resize and goes on.
-                continue;
-            };
-            let Some(entry) = NonNull::new(entry) else {
-                break;
-            };
-            // SAFETY: The walk holds the RCU lock until it is stopped, so the entry stays valid.
-            let entry = unsafe { entry.as_ref() };
-            if f(entry.key, &entry.value).is_break() {
-                broke = true;
-                break;
-            }
-        }
-        // SAFETY: The walk is started.
-        unsafe { bindings::rhashtable_walk_stop(iter) };
-        // SAFETY: The walk was entered and is stopped.
-        unsafe { bindings::rhashtable_walk_exit(iter) };
-        broke
-    }
-
     /// # Safety
     ///
     /// `head` is the `rcu` member of an entry that came from `KBox::into_raw` and that nobody else
@@ -281,7 +234,7 @@ impl<V: Send + Sync + 'static> Table<V> {
 impl<V: Send + Sync + 'static> PinnedDrop for Table<V> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: The table is initialised and, since it is being dropped, in use by nobody: values
-        // that `get` and `for_each` lend do not outlive their borrow of it. The objects are entries
+        // that `get` lends do not outlive their borrow of it. The objects are entries
         // of `KBox::into_raw`, by the type invariant.
         unsafe {
             bindings::rhashtable_free_and_destroy(

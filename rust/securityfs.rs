@@ -21,10 +21,7 @@
 
 use super::{
     bindings,
-    capable::{
-        Capability,
-        Uid, //
-    },
+    capable::Capability, //
 };
 use core::{
     marker::PhantomData,
@@ -53,7 +50,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    task::Kuid,
     types::ForeignOwnable,
     uaccess::{
         UserPtr,
@@ -129,15 +125,6 @@ impl Opener<'_> {
                 cap.as_raw(),
             )
         }
-    }
-
-    /// The opener's effective user id.
-    pub(crate) fn euid(&self) -> Uid {
-        // SAFETY: The file is valid by the type invariant; `f_cred` is set before `open` is called,
-        // and neither it nor the credentials' `euid` ever change.
-        Uid::from(Kuid::from_raw(unsafe {
-            (*(*self.file.as_ptr()).f_cred).euid
-        }))
     }
 
     /// Whether the file was opened for reading.

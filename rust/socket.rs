@@ -7,10 +7,7 @@
 //! [`include/net/af_unix.h`](srctree/include/net/af_unix.h)
 
 use super::bindings;
-use kernel::{
-    prelude::*,
-    types::Opaque, //
-};
+use kernel::types::Opaque;
 
 /// `AF_UNIX`.
 pub(crate) const AF_UNIX: u16 = 1;
@@ -45,30 +42,6 @@ impl Sock {
     pub(crate) fn family(&self) -> u16 {
         // SAFETY: By the type invariant the socket is valid.
         unsafe { bindings::sk_family(self.0.get()) }
-    }
-
-    /// The type, `SOCK_*`.
-    pub(crate) fn type_(&self) -> u16 {
-        // SAFETY: By the type invariant the socket is valid.
-        unsafe { bindings::sk_type(self.0.get()) }
-    }
-
-    /// The protocol, `IPPROTO_*` for internet sockets.
-    pub(crate) fn protocol(&self) -> u16 {
-        // SAFETY: By the type invariant the socket is valid.
-        unsafe { bindings::sk_protocol(self.0.get()) }
-    }
-
-    /// The state, `TCP_*` of `include/net/tcp_states.h`, which other families use too.
-    pub(crate) fn state(&self) -> u8 {
-        // SAFETY: By the type invariant the socket is valid.
-        unsafe { bindings::sk_state(self.0.get()) }
-    }
-
-    /// Whether a kernel service made it for itself.
-    pub(crate) fn is_kernel(&self) -> bool {
-        // SAFETY: By the type invariant the socket is valid.
-        unsafe { bindings::sk_is_kernel(self.0.get()) }
     }
 
     /// The local port of an internet socket, 0 while it has none; `None` for other families.
@@ -159,24 +132,4 @@ impl Socket {
     pub(crate) fn abstract_name(&self) -> Option<&[u8]> {
         self.sock().and_then(Sock::abstract_name)
     }
-
-    /// Writes the raw `sockaddr` of the peer to `out` and returns its length.
-    ///
-    /// Context: process context, takes the socket's lock and may sleep; not from hooks that run
-    /// under a lock of this socket.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTCONN` if it has no peer.
-    pub(crate) fn peer(&self, out: &mut Address) -> Result<usize> {
-        // SAFETY: By the type invariant the socket is valid; `out` has the size and the alignment
-        // of a `sockaddr_storage`.
-        let ret = unsafe { bindings::kernel_getpeername(self.0.get(), out.0.as_mut_ptr().cast()) };
-        kernel::error::to_result(ret)?;
-        usize::try_from(ret).map_err(|_| EINVAL)
-    }
 }
-
-/// Room for any `sockaddr`.
-#[repr(C, align(8))]
-pub(crate) struct Address(pub(crate) [u8; 128]);

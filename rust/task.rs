@@ -29,12 +29,6 @@ pub(crate) fn key_of(task: &Task) -> usize {
     task.as_ptr().addr()
 }
 
-/// Whether two tasks are threads of one process.
-pub(crate) fn same_thread_group(a: &Task, b: &Task) -> bool {
-    // SAFETY: Both are valid.
-    unsafe { bindings::same_thread_group(a.as_ptr(), b.as_ptr()) }
-}
-
 /// The name of `task`, padded with NUL bytes. The task may choose it, and change it meanwhile.
 pub(crate) fn comm_of(task: &Task) -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
@@ -77,24 +71,10 @@ impl Current {
         Task::current_raw().addr()
     }
 
-    /// The thread's id in the initial pid namespace.
-    pub(crate) fn pid(self) -> i32 {
-        // SAFETY: It only looks at the calling task.
-        unsafe { bindings::current_pid() }
-    }
-
     /// The process's id in the initial pid namespace.
     pub(crate) fn tgid(self) -> i32 {
         // SAFETY: It only looks at the calling task.
         unsafe { bindings::current_tgid() }
-    }
-
-    /// The task's name, padded with NUL bytes. The last byte is NUL. The task may choose it.
-    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
-        let mut comm = [0; COMM_LEN];
-        // SAFETY: `comm` has the size passed.
-        unsafe { bindings::current_comm(comm.as_mut_ptr().cast(), COMM_LEN) };
-        comm
     }
 
     /// Whether `pid` is the calling process, as its own pid namespace numbers it.
@@ -103,19 +83,14 @@ impl Current {
         unsafe { bindings::current_is_process(pid) }
     }
 
-    /// The real user id, as the initial user namespace sees it.
-    pub(crate) fn uid(self) -> u32 {
-        // SAFETY: It only looks at the calling task.
-        unsafe { bindings::current_uid_val() }
-    }
-
     /// The effective user id, as the initial user namespace sees it.
     pub(crate) fn euid(self) -> u32 {
         // SAFETY: It only looks at the calling task.
         unsafe { bindings::current_euid_val() }
     }
 
-    /// Whether it is a program in user space: no kernel thread, no worker of the kernel.
+    /// Whether it acts for a program in user space: no kernel thread. The workers that io_uring has
+    /// in a process act for that process.
     pub(crate) fn is_user(self) -> bool {
         // SAFETY: It only looks at the calling task.
         unsafe { bindings::current_is_user() }
@@ -136,13 +111,6 @@ impl Current {
                 || bindings::current_files_shared()
                 || bindings::current_fs_shared()
         }
-    }
-
-    /// Whether a label can be put on the process without missing a part of it: it has one thread
-    /// and shares its open files with nobody.
-    pub(crate) fn is_alone(self) -> bool {
-        // SAFETY: It only looks at the calling task.
-        self.is_single_threaded() && !unsafe { bindings::current_files_shared() }
     }
 
     /// The system call that the task is in. `None` for a kernel thread, for an exiting task, and
@@ -221,13 +189,8 @@ pub(crate) trait CredentialExt {
     fn gid_val(&self) -> u32;
     /// Effective group id.
     fn egid_val(&self) -> u32;
-    /// Whether the permitted set has any capability.
-    fn has_capabilities(&self) -> bool;
     /// Whether the permitted set has a capability that the one of `old` lacks.
     fn gains_capabilities(&self, old: &Credential) -> bool;
-    /// Whether they belong to the initial user namespace, where capabilities mean power over the
-    /// host.
-    fn in_init_ns(&self) -> bool;
 }
 
 impl CredentialExt for Credential {
@@ -256,18 +219,8 @@ impl CredentialExt for Credential {
         unsafe { bindings::cred_egid(self.as_ptr()) }
     }
 
-    fn has_capabilities(&self) -> bool {
-        // SAFETY: The credentials are valid.
-        unsafe { bindings::cred_has_caps(self.as_ptr()) }
-    }
-
     fn gains_capabilities(&self, old: &Credential) -> bool {
         // SAFETY: Both are valid.
         !unsafe { bindings::cred_caps_subset(self.as_ptr(), old.as_ptr()) }
-    }
-
-    fn in_init_ns(&self) -> bool {
-        // SAFETY: The credentials are valid.
-        unsafe { bindings::cred_in_init_ns(self.as_ptr()) }
     }
 }

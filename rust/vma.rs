@@ -5,7 +5,6 @@
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
 use super::bindings;
-use core::ops::Range;
 use kernel::{
     fs::File,
     types::Opaque, //
@@ -49,15 +48,6 @@ impl Vma {
     pub(crate) fn flags(&self) -> usize {
         // SAFETY: By the type invariant the mapping is valid.
         unsafe { bindings::vma_flags(self.0.get()) }
-    }
-
-    /// The addresses that it covers.
-    pub(crate) fn range(&self) -> Range<usize> {
-        // SAFETY: By the type invariant the mapping is valid.
-        let start = unsafe { bindings::vma_start(self.0.get()) };
-        // SAFETY: As above.
-        let end = unsafe { bindings::vma_end(self.0.get()) };
-        start..end
     }
 
     /// Whether some pages may be private copies, which differ from the file.

@@ -401,14 +401,6 @@ impl Docket {
         Ok(id)
     }
 
-    /// Whether a grant might cover such an operation, without looking at the whole binding.
-    #[inline]
-    pub(crate) fn may_have_grant(&self, op: Op, agent: u64) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| grant.op == op && grant.agent == agent)
-    }
-
     /// Uses a grant for that binding, once, and records it.
     pub(crate) fn use_grant(
         &mut self,

@@ -129,7 +129,8 @@ impl Ledger {
 
     /// Raises a validator's entry to that of a vote which has been accepted.
     pub(crate) fn hear(&mut self, slot: u16, value: u64) {
-        self.clock.set(slot, value);
+        // The slots of the electorate are slots of the clock.
+        let _ = self.clock.set(slot, value);
     }
 
     /// Head of the chain.

@@ -4,6 +4,8 @@
  * cannot be probed, C functions and tracepoints can.
  */
 
+#include <linux/module.h>
+
 #define CREATE_TRACE_POINTS
 #define CREATE_RUST_TRACE_POINTS
 #include "tcp_lsm_trace.h"
@@ -26,3 +28,6 @@ noinline int tcp_consensus_vote(u64 request, u32 validator, u32 verdict, int res
 	trace_tcp_lsm_vote(request, validator, verdict, result);
 	return result;
 }
+
+/* The `module!` macro of the `kernel` crate has no key for it. */
+MODULE_VERSION(TCP_LSM_VERSION);

@@ -9,24 +9,9 @@ struct file *tcp_helper_bprm_file(const struct linux_binprm *bprm)
 	return bprm->file;
 }
 
-struct file *tcp_helper_bprm_executable(const struct linux_binprm *bprm)
-{
-	return bprm->executable;
-}
-
 const struct cred *tcp_helper_bprm_cred(const struct linux_binprm *bprm)
 {
 	return bprm->cred;
-}
-
-const char *tcp_helper_bprm_filename(const struct linux_binprm *bprm)
-{
-	return bprm->filename;
-}
-
-const char *tcp_helper_bprm_interp(const struct linux_binprm *bprm)
-{
-	return bprm->interp;
 }
 
 int tcp_helper_bprm_argc(const struct linux_binprm *bprm)
@@ -34,29 +19,9 @@ int tcp_helper_bprm_argc(const struct linux_binprm *bprm)
 	return bprm->argc;
 }
 
-int tcp_helper_bprm_envc(const struct linux_binprm *bprm)
-{
-	return bprm->envc;
-}
-
-bool tcp_helper_bprm_secureexec(const struct linux_binprm *bprm)
-{
-	return bprm->secureexec;
-}
-
 bool tcp_helper_bprm_is_check(const struct linux_binprm *bprm)
 {
 	return bprm->is_check;
-}
-
-bool tcp_helper_bprm_past_return(const struct linux_binprm *bprm)
-{
-	return bprm->point_of_no_return;
-}
-
-int tcp_helper_bprm_unsafe(const struct linux_binprm *bprm)
-{
-	return bprm->unsafe;
 }
 
 /*

@@ -28,11 +28,6 @@ bool tcp_helper_d_disconnected(const struct dentry *dentry)
 	return READ_ONCE(dentry->d_flags) & DCACHE_DISCONNECTED;
 }
 
-bool tcp_helper_d_unlinked(const struct dentry *dentry)
-{
-	return d_unlinked(dentry);
-}
-
 /* The encoding of `st_dev` for user space. */
 u32 tcp_helper_sb_dev(const struct super_block *sb)
 {
@@ -42,18 +37,6 @@ u32 tcp_helper_sb_dev(const struct super_block *sb)
 struct inode *tcp_helper_file_inode(const struct file *file)
 {
 	return file_inode(file);
-}
-
-loff_t tcp_helper_i_size_read(const struct inode *inode)
-{
-	return i_size_read(inode);
-}
-
-u64 tcp_helper_inode_change_cookie(const struct inode *inode)
-{
-	struct timespec64 ctime = inode_get_ctime(inode);
-
-	return (u64)ctime.tv_sec * NSEC_PER_SEC + ctime.tv_nsec;
 }
 
 void tcp_helper_rename_begin(int *seq)

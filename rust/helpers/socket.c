@@ -11,30 +11,10 @@ u16 tcp_helper_sk_family(const struct sock *sk)
 	return READ_ONCE(sk->sk_family);
 }
 
-u16 tcp_helper_sk_protocol(const struct sock *sk)
-{
-	return READ_ONCE(sk->sk_protocol);
-}
-
-u16 tcp_helper_sk_type(const struct sock *sk)
-{
-	return READ_ONCE(sk->sk_type);
-}
-
-u8 tcp_helper_sk_state(const struct sock *sk)
-{
-	return READ_ONCE(sk->sk_state);
-}
-
 /* The local port in host order, or 0; only for AF_INET and AF_INET6. */
 u16 tcp_helper_inet_num(const struct sock *sk)
 {
 	return READ_ONCE(inet_sk(sk)->inet_num);
-}
-
-bool tcp_helper_sk_is_kernel(const struct sock *sk)
-{
-	return !sk->sk_net_refcnt;
 }
 
 /*

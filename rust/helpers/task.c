@@ -8,25 +8,10 @@
 #include <linux/string.h>
 #include <asm/syscall.h>
 
-void tcp_helper_current_comm(char *buf, size_t size)
-{
-	strscpy_pad(buf, current->comm, size);
-}
-
-/* The values in the initial user namespace, which is what the kernel stores. */
-uid_t tcp_helper_current_uid_val(void)
-{
-	return __kuid_val(current_uid());
-}
-
+/* The value in the initial user namespace, which is what the kernel stores. */
 uid_t tcp_helper_current_euid_val(void)
 {
 	return __kuid_val(current_euid());
-}
-
-pid_t tcp_helper_current_pid(void)
-{
-	return task_pid_nr(current);
 }
 
 pid_t tcp_helper_current_tgid(void)
@@ -63,12 +48,13 @@ bool tcp_helper_current_fs_shared(void)
 
 bool tcp_helper_current_is_user(void)
 {
-	return !(current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
+	return !(current->flags & PF_KTHREAD);
 }
 
 bool tcp_helper_current_has_pt_regs(void)
 {
-	return tcp_helper_current_is_user() && !(current->flags & PF_EXITING);
+	return !(current->flags &
+		 (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER | PF_EXITING));
 }
 
 int tcp_helper_current_syscall_nr(void)
@@ -86,11 +72,6 @@ struct files_struct *tcp_helper_current_files(void)
 	return current->files;
 }
 
-bool tcp_helper_same_thread_group(struct task_struct *a, struct task_struct *b)
-{
-	return same_thread_group(a, b);
-}
-
 /* SEND_SIG_PRIV, or a code that only the kernel uses. */
 bool tcp_helper_siginfo_from_kernel(const struct kernel_siginfo *info)
 {
@@ -102,16 +83,6 @@ bool tcp_helper_siginfo_from_kernel(const struct kernel_siginfo *info)
 bool tcp_helper_cred_caps_subset(const struct cred *new, const struct cred *old)
 {
 	return cap_issubset(new->cap_permitted, old->cap_permitted);
-}
-
-bool tcp_helper_cred_has_caps(const struct cred *cred)
-{
-	return !cap_isclear(cred->cap_permitted);
-}
-
-bool tcp_helper_cred_in_init_ns(const struct cred *cred)
-{
-	return cred->user_ns == &init_user_ns;
 }
 
 uid_t tcp_helper_cred_uid(const struct cred *cred)

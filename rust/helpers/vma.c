@@ -12,16 +12,6 @@ unsigned long tcp_helper_vma_flags(const struct vm_area_struct *vma)
 	return vma->vm_flags;
 }
 
-unsigned long tcp_helper_vma_start(const struct vm_area_struct *vma)
-{
-	return vma->vm_start;
-}
-
-unsigned long tcp_helper_vma_end(const struct vm_area_struct *vma)
-{
-	return vma->vm_end;
-}
-
 /* A private mapping of a file whose pages were written to is no longer the file. */
 bool tcp_helper_vma_has_anon(const struct vm_area_struct *vma)
 {

@@ -16,14 +16,11 @@ use super::wire::{
 };
 use core::cmp::Ordering;
 
-/// Slots of a node's clock: the node itself and 128 validators.
-pub const SLOTS: usize = limits::CLOCK_ENTRIES;
+/// Slots of a node's clock: the node itself and every validator.
+pub const SLOTS: usize = limits::VALIDATORS + 1;
 
 /// Bytes of one entry in the encoding of a clock.
 pub const ENTRY_LEN: usize = 10;
-
-/// How far a validator's own entry may be ahead of its last accepted vote.
-pub const MAX_LEAP: u64 = limits::CLOCK_LEAP;
 
 /// The slot of the node itself.
 pub const NODE_SLOT: u16 = 0;
@@ -288,7 +285,7 @@ pub fn check_vote<const N: usize>(
             _ => return Err(Refusal::ClockRegresses),
         }
     }
-    if own > own_last.saturating_add(MAX_LEAP) {
+    if own > own_last.saturating_add(limits::CLOCK_LEAP) {
         return Err(Refusal::ClockLeap);
     }
     if claimed.get(NODE_SLOT) < created {

@@ -190,7 +190,7 @@ pub struct ValidatorRecord<'a> {
 impl<'a> ValidatorRecord<'a> {
     /// Checks what both directions demand.
     fn check(&self) -> wire::Result {
-        if self.slot == 0 || usize::from(self.slot) > super::quorum::MAX_VALIDATORS {
+        if self.slot == 0 || usize::from(self.slot) > limits::VALIDATORS {
             return Err(Error::Field("slot"));
         }
         if self.weight == 0 {

@@ -4,11 +4,9 @@
 //!
 //! Source: `Documentation/wire-format.rst`, "Limits", and `Documentation/policy.rst`.
 
-/// Validators that can be enrolled at once, and the highest slot of a clock.
+/// Validators that can be enrolled at once, slots that can ever be given out, and the highest slot
+/// of a clock.
 pub const VALIDATORS: usize = 128;
-
-/// Entries of a vector clock: every validator, and the node in slot 0.
-pub const CLOCK_ENTRIES: usize = VALIDATORS + 1;
 
 /// How far a validator's own clock entry may rise in one vote.
 pub const CLOCK_LEAP: u64 = 1 << 20;
@@ -104,6 +102,6 @@ const _: () = assert!(POLICY_TEXT <= u32::MAX as usize);
 // A `str8` holds every name.
 const _: () = assert!(NAME <= u8::MAX as usize);
 // A slot is a `u16` from 1 to VALIDATORS.
-const _: () = assert!(CLOCK_ENTRIES <= u16::MAX as usize);
+const _: () = assert!(VALIDATORS < u16::MAX as usize);
 // The encoding of a request fits an event.
 const _: () = assert!(REQUEST <= EVENT_PAYLOAD);

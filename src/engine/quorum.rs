@@ -8,9 +8,6 @@
 use super::limits;
 use super::refusal::Refusal;
 
-/// Validators that may be enrolled, and slots that may ever be given out.
-pub const MAX_VALIDATORS: usize = limits::VALIDATORS;
-
 /// Greatest sum of all weights.
 pub const MAX_TOTAL_WEIGHT: u64 = u32::MAX as u64;
 
@@ -23,7 +20,7 @@ const _: () = assert!(limits::THRESHOLD_MAX_BP as u64 == BASIS);
 // Above half, so that two sets of validators that each reach the threshold have one in common.
 const _: () = assert!(limits::THRESHOLD_MIN_BP as u64 * 2 > BASIS);
 // One bit of a `u128` for each slot from 1.
-const _: () = assert!(MAX_VALIDATORS == u128::BITS as usize);
+const _: () = assert!(limits::VALIDATORS == u128::BITS as usize);
 
 /// What a validator says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,7 +76,7 @@ fn slot_bit(slot: u16) -> Option<u128> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Electorate {
     /// Weight of slot `i + 1`; zero where nobody is enrolled.
-    weights: [u32; MAX_VALIDATORS],
+    weights: [u32; limits::VALIDATORS],
     /// Sum of the weights.
     total: u64,
     /// Slots that have been given out, be it to a validator that was removed since.
@@ -99,7 +96,7 @@ impl Electorate {
     pub const fn new() -> Self {
         // INVARIANT: no weights, no sum.
         Self {
-            weights: [0; MAX_VALIDATORS],
+            weights: [0; limits::VALIDATORS],
             total: 0,
             used: 0,
         }
@@ -136,7 +133,7 @@ impl Electorate {
         let slot = self.used.trailing_ones().checked_add(1)?;
         u16::try_from(slot)
             .ok()
-            .filter(|&slot| usize::from(slot) <= MAX_VALIDATORS)
+            .filter(|&slot| usize::from(slot) <= limits::VALIDATORS)
     }
 
     /// Says whether one more validator of that weight may be enrolled.

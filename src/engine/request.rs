@@ -49,6 +49,9 @@ pub const MAX_COMM: usize = 16;
 /// Longest HOOK fact, in bytes.
 pub const MAX_HOOK: usize = 64;
 
+/// Longest FS_PATH fact, in bytes: the end of the path.
+pub const MAX_FS_PATH: usize = 256;
+
 /// Where `created` stands.
 const CREATED_OFFSET: usize = 64;
 
@@ -70,10 +73,11 @@ const AFTER_ARGS: usize = FACTS_AFTER_ARGS * FACT_HEAD
     + 8
     + 8
     + governance::MAX_DETAIL
-    + MAX_HOOK;
+    + MAX_HOOK
+    + MAX_FS_PATH;
 
 /// Facts that may follow the arguments.
-const FACTS_AFTER_ARGS: usize = 11;
+const FACTS_AFTER_ARGS: usize = 12;
 
 // Only arguments can ever lack room: before them stand the fixed fields, two names, the number of
 // facts, three strings, one object and the number of arguments.
@@ -156,6 +160,9 @@ pub enum Fact<'a> {
     Detail(&'a [u8]),
     /// Name of the LSM hook that asked, at most [`MAX_HOOK`] bytes.
     Hook(&'a [u8]),
+    /// Path of the object within its own file system, of which at most the last [`MAX_FS_PATH`]
+    /// bytes: no mount, chroot or namespace of the task changes it.
+    FsPath(&'a [u8]),
 }
 
 /// Family of IPv4 addresses.
@@ -207,6 +214,7 @@ impl<'a> Fact<'a> {
             Self::Version(_) => 15,
             Self::Detail(_) => 16,
             Self::Hook(_) => 17,
+            Self::FsPath(_) => 18,
         }
     }
 
@@ -230,6 +238,7 @@ impl<'a> Fact<'a> {
             Self::Version(_) => "VERSION",
             Self::Detail(_) => "DETAIL",
             Self::Hook(_) => "HOOK",
+            Self::FsPath(_) => "FS_PATH",
         }
     }
 
@@ -262,6 +271,11 @@ impl<'a> Fact<'a> {
                 let (text, short) = cut(text, MAX_HOOK);
                 (Self::Hook(text), short)
             }
+            // The end of a path says more than its beginning.
+            Self::FsPath(text) => match text.len().checked_sub(MAX_FS_PATH) {
+                Some(over) => (Self::FsPath(text.get(over..).unwrap_or(&[])), over > 0),
+                None => (self, false),
+            },
             Self::Task { pid, agent, comm } => {
                 let (comm, short) = cut(comm, MAX_COMM);
                 (Self::Task { pid, agent, comm }, short)
@@ -278,7 +292,8 @@ impl<'a> Fact<'a> {
             | Self::Name(bytes)
             | Self::Arg(bytes)
             | Self::Detail(bytes)
-            | Self::Hook(bytes) => bytes.len(),
+            | Self::Hook(bytes)
+            | Self::FsPath(bytes) => bytes.len(),
             Self::TargetObject(_) => 20,
             Self::ArgsDigest(_) => 32,
             Self::Address { address, .. } => address.len().saturating_add(4),
@@ -295,6 +310,7 @@ impl<'a> Fact<'a> {
                 text.len() <= limits::FACT_STRING
             }
             Self::Hook(text) => text.len() <= MAX_HOOK,
+            Self::FsPath(text) => text.len() <= MAX_FS_PATH,
             Self::Task { comm, .. } => comm.len() <= MAX_COMM,
             Self::Detail(bytes) => bytes.len() <= governance::MAX_DETAIL,
             Self::Address {
@@ -324,7 +340,8 @@ impl<'a> Fact<'a> {
             | Self::Name(bytes)
             | Self::Arg(bytes)
             | Self::Detail(bytes)
-            | Self::Hook(bytes) => out.bytes(bytes),
+            | Self::Hook(bytes)
+            | Self::FsPath(bytes) => out.bytes(bytes),
             Self::ArgsDigest(digest) => out.bytes(digest),
             Self::Argc(value) | Self::Mode(value) | Self::Command(value) => out.u32(value),
             Self::Flags(value) | Self::Size(value) | Self::Version(value) => out.u64(value),
@@ -367,6 +384,7 @@ impl<'a> Fact<'a> {
             TAG_ARG => return Self::Arg(value).checked(),
             16 => return Self::Detail(value).checked(),
             17 => return Self::Hook(value).checked(),
+            18 => return Self::FsPath(value).checked(),
             3 => Self::TargetObject(Object {
                 device: fields.u64()?,
                 inode: fields.u64()?,
