@@ -74,7 +74,7 @@ impl Binprm {
     ///
     /// An interpreter script's arguments have been rewritten when its interpreter is looked at.
     ///
-    /// Context: process context, may sleep. Not from `bprm_committed_creds`: the new program's
+    /// Context: process context, may sleep. Not from `bprm_committing_creds` on: the new program's
     /// memory is in use by then.
     ///
     /// # Errors

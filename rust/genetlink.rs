@@ -218,7 +218,6 @@ impl<T> Command<T> {
     fn max_attr(&self) -> usize {
         self.policy.len().saturating_sub(1)
     }
-
 }
 
 /// What a family does.

@@ -147,17 +147,6 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The new program has its credentials. Cannot fail.
-    ///
-    /// ```c
-    /// void bprm_committed_creds(const struct linux_binprm *bprm)
-    /// ```
-    ///
-    /// Context: Process context, may allocate; `exec_update_lock` is held.
-    fn bprm_committed_creds(&self, _bprm: &Binprm) {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
     /// A mapping is asked for, of a file or (`None`) of anonymous memory. `reqprot` is what was
     /// asked, `prot` what will be applied.
     ///
@@ -208,17 +197,6 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     ///
     /// Context: Process context; a socket's mutex may be held: do not wait.
     fn file_receive(&self, _file: &File) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// An open file is about to be truncated: by `ftruncate`, or by `open` with `O_TRUNC`.
-    ///
-    /// ```c
-    /// int file_truncate(struct file *file)
-    /// ```
-    ///
-    /// Context: Process context, may sleep.
-    fn file_truncate(&self, _file: &File) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -906,7 +884,6 @@ macro_rules! from_pointer {
 
 from_pointer! {
     *mut bindings::linux_binprm => Binprm, Binprm::from_raw;
-    *const bindings::linux_binprm => Binprm, Binprm::from_raw;
     // No system call that holds a file position by `fdget_pos` calls one of these hooks.
     *mut bindings::file => File, File::from_raw_file;
     *const bindings::file => File, File::from_raw_file;
@@ -1109,12 +1086,10 @@ hooks! {
     fn task_free(task: *mut bindings::task_struct) => (task);
     fn bprm_creds_from_file(bprm: *mut bindings::linux_binprm, file: *const bindings::file) -> c_int => (bprm, file);
     fn bprm_check_security(bprm: *mut bindings::linux_binprm) -> c_int => (bprm);
-    fn bprm_committed_creds(bprm: *const bindings::linux_binprm) => (bprm);
     fn mmap_file(file: *mut bindings::file, reqprot: c_ulong, prot: c_ulong, flags: c_ulong) -> c_int => (file, reqprot, prot, flags);
     fn file_mprotect(vma: *mut bindings::vm_area_struct, reqprot: c_ulong, prot: c_ulong) -> c_int => (vma, reqprot, prot);
     fn file_open(file: *mut bindings::file) -> c_int => (file);
     fn file_receive(file: *mut bindings::file) -> c_int => (file);
-    fn file_truncate(file: *mut bindings::file) -> c_int => (file);
     fn file_fcntl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_int => (file, cmd, arg);
     fn path_truncate(path: *const bindings::path) -> c_int => (path);
     fn path_mknod(dir: *const bindings::path, dentry: *mut bindings::dentry, mode: u16, dev: c_uint) -> c_int => (dir, dentry, mode, dev);

@@ -114,8 +114,11 @@ impl<T: Work> Worker<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// `work` must be that of a worker's `struct delayed_work`, which `new` initialised.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: `work` is the member of the `struct delayed_work` that `new` initialised.
+        // SAFETY: By the safety requirements.
         let delayed = unsafe { container_of!(work, bindings::delayed_work, work) };
         // SAFETY: That one is inside an `Opaque`, which is transparent, inside a `Worker<T>`.
         let this = unsafe { container_of!(Opaque::cast_from(delayed), Self, work) };

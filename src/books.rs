@@ -113,7 +113,9 @@ impl Books {
             .and_then(|request| request.decided.clone());
         match docket.open_request(ledger, draft, self.total_weight, now_ms) {
             Ok(id) => {
-                let expires = docket.find(&id).map_or(now_ms, |request| request.expires_ms);
+                let expires = docket
+                    .find(&id)
+                    .map_or(now_ms, |request| request.expires_ms);
                 self.next_expiry_ms = self.next_expiry_ms.min(expires);
                 Settled::Waiting {
                     id,

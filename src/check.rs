@@ -47,6 +47,7 @@ use crate::{
     policy::ActivePolicy,
     query::{
         Context,
+        Fingerprint,
         Query, //
     }, //
 };
@@ -213,7 +214,11 @@ impl Node {
             return Ok(Step::Again);
         }
         let closed = books.expire(now);
-        let found = books.settle(&mut draft, lenient || query.quiet || deadline.is_some(), now);
+        let found = books.settle(
+            &mut draft,
+            lenient || query.quiet || deadline.is_some(),
+            now,
+        );
         drop(books);
         self.closed(&closed);
         Ok(match found {
@@ -268,7 +273,7 @@ impl Node {
         actor: &Actor,
         query: &Query<'_>,
         uid: u32,
-    ) -> Result<(Decision, Option<([u8; 32], u64)>)> {
+    ) -> Result<(Decision, Option<Fingerprint>)> {
         let subject = match actor {
             Actor::Agent(agent) => Subject {
                 class: Some(agent.class_in(policy)),
@@ -308,7 +313,10 @@ impl Node {
     }
 
     /// Writes down what a quorum would be asked for.
-    #[expect(clippy::too_many_arguments, reason = "each is a different part of the request")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different part of the request"
+    )]
     fn draft(
         &self,
         policy: &ActivePolicy,
@@ -317,7 +325,7 @@ impl Node {
         uid: u32,
         decision: &Decision,
         terms: &Terms,
-        content: Option<([u8; 32], u64)>,
+        content: Option<Fingerprint>,
     ) -> Result<Draft> {
         let flags = query.context.flags();
         let content = match content {
@@ -366,7 +374,9 @@ impl Node {
             facts.fact(&Fact::Version(version)).map_err(|_| EINVAL)?;
         }
         if !query.detail.is_empty() {
-            facts.fact(&Fact::Detail(query.detail)).map_err(|_| EINVAL)?;
+            facts
+                .fact(&Fact::Detail(query.detail))
+                .map_err(|_| EINVAL)?;
         }
         if !query.hook.is_empty() {
             facts
@@ -397,7 +407,15 @@ impl Node {
         Ok(Draft {
             binding: binding_of(&encoding),
             request: Some(KBox::new(
-                Request::new(encoding, query.op, actor.id(), uid, decision.line, terms, decided),
+                Request::new(
+                    encoding,
+                    query.op,
+                    actor.id(),
+                    uid,
+                    decision.line,
+                    terms,
+                    decided,
+                ),
                 flags,
             )?),
             forgotten: None,

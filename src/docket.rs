@@ -212,7 +212,8 @@ impl Request {
 
 /// First 8 bytes of a request's id, as the tracepoints show it.
 pub(crate) fn short_id(id: &[u8; 32]) -> u64 {
-    id.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    id.first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Leave to do what a request asked for.

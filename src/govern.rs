@@ -206,10 +206,7 @@ impl Node {
     pub(crate) fn remove_validator(&self, name: &[u8]) -> Result<Outcome<()>, Refusal> {
         let _admin = self.admin.lock();
         let set = self.validators();
-        let validator = set
-            .by_name(name)
-            .ok_or(Refusal::ValidatorUnknown)?
-            .clone();
+        let validator = set.by_name(name).ok_or(Refusal::ValidatorUnknown)?.clone();
         if set.len() == 1 && self.phase() == Phase::Sealed {
             // Nobody could ever approve anything again.
             return Err(Refusal::NoValidators);
@@ -229,12 +226,7 @@ impl Node {
     }
 
     /// Makes a changed set of validators the one in force.
-    fn enrol(
-        &self,
-        set: Arc<crate::validator::ValidatorSet>,
-        validator: &Validator,
-        kind: Kind,
-    ) {
+    fn enrol(&self, set: Arc<crate::validator::ValidatorSet>, validator: &Validator, kind: Kind) {
         let mut payload = [0; MAX_VALIDATOR_RECORD];
         let len = validator.record().encode(&mut payload).unwrap_or(0);
         let total = set.total();

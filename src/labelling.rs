@@ -124,13 +124,13 @@ impl Node {
             uid: current.euid(),
             pid: current.tgid(),
         })?;
-        let entered = self
-            .check_inherited(&Actor::Agent(agent.clone()))
-            .and_then(|()| match &parent {
-                None => self.label(current.key(), &agent),
-                // A sub-agent's label takes the place of its parent's.
-                Some(_) => self.relabel(current.key(), &agent),
-            });
+        let entered =
+            self.check_inherited(&Actor::Agent(agent.clone()))
+                .and_then(|()| match &parent {
+                    None => self.label(current.key(), &agent),
+                    // A sub-agent's label takes the place of its parent's.
+                    Some(_) => self.relabel(current.key(), &agent),
+                });
         if let Err(refusal) = entered {
             self.leave(&agent);
             return Err(refusal);
@@ -174,12 +174,11 @@ impl Node {
         });
         let mut files: KVVec<ARef<File>> =
             KVVec::with_capacity(count, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
-        let missed = current.for_each_open_file(|file| {
-            match files.push_within_capacity(ARef::from(file)) {
+        let missed =
+            current.for_each_open_file(|file| match files.push_within_capacity(ARef::from(file)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
-            }
-        });
+            });
         if missed.is_some() {
             return Err(Refusal::NotSingleThreaded);
         }

@@ -195,8 +195,7 @@ impl Ledger {
 
     /// Where event `number` is; the oldest when it has left the ring.
     pub(crate) fn seek(&self, number: u64) -> Cursor {
-        self.ring
-            .seek(number.saturating_sub(self.oldest()))
+        self.ring.seek(number.saturating_sub(self.oldest()))
     }
 }
 

@@ -186,7 +186,11 @@ impl Server for Node {
         ),
         Command::dump(command::VALIDATOR_GET, policy!(), validator_get),
         Command::action(command::SEAL, policy!(), seal),
-        Command::action(command::MODE_SET, policy!(attr::MODE => Attr::u32()), mode_set),
+        Command::action(
+            command::MODE_SET,
+            policy!(attr::MODE => Attr::u32()),
+            mode_set,
+        ),
         Command::action(command::UNLOAD, policy!(), unload),
         Command::action(
             command::AGENT_LABEL,
@@ -550,7 +554,9 @@ impl View {
     fn fill(&mut self, request: &docket::Request, now_ms: u64) {
         self.id = request.id;
         self.encoding.clear();
-        let _ = self.encoding.extend_from_slice(&request.encoding, GFP_ATOMIC);
+        let _ = self
+            .encoding
+            .extend_from_slice(&request.encoding, GFP_ATOMIC);
         self.state = request.state;
         self.tally = request.tally();
         let mut slots = Writer::new(&mut self.voted);
@@ -571,10 +577,7 @@ impl View {
         put_u64(body, attr::APPROVE, self.tally.approve)?;
         put_u64(body, attr::DENY, self.tally.deny)?;
         put_u64(body, attr::TOTAL, self.tally.total)?;
-        body.put_bytes(
-            attr::VOTED,
-            self.voted.get(..self.voted_len).unwrap_or(&[]),
-        )?;
+        body.put_bytes(attr::VOTED, self.voted.get(..self.voted_len).unwrap_or(&[]))?;
         put_u64(body, attr::REMAINING_MS, self.remaining_ms)
     }
 }

@@ -291,7 +291,9 @@ impl Node {
     #[inline]
     pub(crate) fn agent_of(&self, key: usize) -> Option<Arc<Agent>> {
         let guard = rcu::read_lock();
-        self.labels.get(key, &guard).map(|label| label.agent.clone())
+        self.labels
+            .get(key, &guard)
+            .map(|label| label.agent.clone())
     }
 
     /// Whether the calling task carries a label.
@@ -461,7 +463,6 @@ impl Node {
                 .kick_in(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1));
         }
     }
-
 
     /// Claims, once, the leave that a quorum gave the calling task to load a module.
     pub(crate) fn take_approved_loader(&self) -> bool {

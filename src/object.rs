@@ -67,11 +67,12 @@ impl Object<'_> {
 
     /// The identity in the form that requests carry; zeros when there is none.
     pub(crate) fn encoded_id(&self) -> request::Object {
-        self.id().map_or_else(Default::default, |id| request::Object {
-            device: u64::from(id.dev),
-            inode: id.ino,
-            generation: id.generation,
-        })
+        self.id()
+            .map_or_else(Default::default, |id| request::Object {
+                device: u64::from(id.dev),
+                inode: id.ino,
+                generation: id.generation,
+            })
     }
 
     /// The path, for people, in a part of `buf`; empty when there is none.

@@ -115,7 +115,8 @@ impl ActivePolicy {
             if key == 0 {
                 return Err(at(ENOENT));
             }
-            let id = u16::try_from(index).map_err(|_| PolicyError::Refused(Refusal::PolicyLimit))?;
+            let id =
+                u16::try_from(index).map_err(|_| PolicyError::Refused(Refusal::PolicyLimit))?;
             identities.insert(key, ObjectId(id));
             paths.push(path, GFP_KERNEL)?;
         }
@@ -158,7 +159,9 @@ struct Identities {
 impl Identities {
     /// An empty table for up to `objects` objects.
     fn with_capacity(objects: usize) -> Result<Self, AllocError> {
-        let size = (objects.saturating_add(1)).saturating_mul(2).next_power_of_two();
+        let size = (objects.saturating_add(1))
+            .saturating_mul(2)
+            .next_power_of_two();
         let mut slots = KVVec::new();
         slots.extend_with(size, None, GFP_KERNEL)?;
         // INVARIANT: A power of two, and more than twice as many.

@@ -36,6 +36,9 @@ pub(crate) enum Content<'a> {
     Bytes(&'a [u8]),
 }
 
+/// SHA-256 digest of a content, and its length in bytes.
+pub(crate) type Fingerprint = ([u8; 32], u64);
+
 /// What the caller may do while it asks.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Context {
@@ -140,7 +143,7 @@ impl<'a> Query<'a> {
     /// # Errors
     ///
     /// `EFBIG` beyond [`limits::CONTENT`], `ENOMEM`, and those of reading the file.
-    pub(crate) fn digest(&self) -> Result<Option<([u8; 32], u64)>> {
+    pub(crate) fn digest(&self) -> Result<Option<Fingerprint>> {
         match self.content {
             Content::None => Ok(None),
             Content::Bytes(bytes) if bytes.len() as u64 > limits::CONTENT => Err(EFBIG),
@@ -154,7 +157,7 @@ impl<'a> Query<'a> {
 const CHUNK: usize = 32 << 10;
 
 /// Digest and length of a file's content.
-fn file_digest(file: &File) -> Result<([u8; 32], u64)> {
+fn file_digest(file: &File) -> Result<Fingerprint> {
     let mut chunk = KVVec::from_elem(0, CHUNK, GFP_KERNEL)?;
     let mut digest = Sha256::new();
     let mut offset = 0;

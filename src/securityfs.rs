@@ -369,12 +369,7 @@ fn requests(node: &Node, out: &mut Text) -> Result {
             encoding.clear();
             // The room suffices, so nothing is allocated.
             let _ = encoding.extend_from_slice(&request.encoding, GFP_ATOMIC);
-            Some((
-                request.created,
-                request.id,
-                request.state,
-                request.tally(),
-            ))
+            Some((request.created, request.id, request.state, request.tally()))
         });
         let Some((created, id, state, tally)) = found else {
             return Ok(());

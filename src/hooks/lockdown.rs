@@ -8,8 +8,8 @@
 
 use crate::{
     abi::{
-        kernel_read_file::lockdown,
         capable::Capability,
+        kernel_read_file::lockdown,
         lsm::UserNs,
         task::{
             self,
@@ -37,8 +37,8 @@ pub(crate) fn locked_down(node: &Node, what: u32) -> Result {
     if what > lockdown::INTEGRITY_MAX || node.phase() != Phase::Sealed {
         return Ok(());
     }
-    let approved = matches!(what, lockdown::MODULE_SIGNATURE | lockdown::KEXEC)
-        && node.take_approved_loader();
+    let approved =
+        matches!(what, lockdown::MODULE_SIGNATURE | lockdown::KEXEC) && node.take_approved_loader();
     if approved {
         return Ok(());
     }

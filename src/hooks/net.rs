@@ -50,12 +50,7 @@ fn parse(raw: &[u8]) -> Peer {
     let family = raw
         .first_chunk()
         .map_or(AF_UNSPEC, |bytes| u16::from_ne_bytes(*bytes));
-    let port = || {
-        raw.get(2..4)?
-            .try_into()
-            .ok()
-            .map(u16::from_be_bytes)
-    };
+    let port = || raw.get(2..4)?.try_into().ok().map(u16::from_be_bytes);
     let internet = match family {
         // `struct sockaddr_in`: the address is at 4.
         AF_INET => raw

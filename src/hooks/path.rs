@@ -38,9 +38,7 @@ fn judge(node: &Node, op: Op, object: Object<'_>, facts: Facts<'_>, hook: &'stat
     };
     node.check(
         &actor,
-        &Query::new(op, hook, Context::Sleep)
-            .on(object)
-            .facts(facts),
+        &Query::new(op, hook, Context::Sleep).on(object).facts(facts),
     )
 }
 

@@ -26,10 +26,7 @@ fn judge(node: &Node, op: Op, command: Option<u32>, hook: &'static str) -> Resul
         Some(command) => facts.fact(&Fact::Command(command)),
         None => Ok(()),
     };
-    node.check(
-        &actor,
-        &Query::new(op, hook, Context::Wait).facts(&facts),
-    )
+    node.check(&actor, &Query::new(op, hook, Context::Wait).facts(&facts))
 }
 
 /// The `bpf` system call.

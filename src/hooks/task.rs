@@ -186,12 +186,7 @@ pub(crate) fn creds_from_file(node: &Node, bprm: &Binprm, file: &File) -> Result
     if !gains {
         return Ok(());
     }
-    setuid(
-        node,
-        new,
-        Object::At(file.path()),
-        "bprm_creds_from_file",
-    )
+    setuid(node, new, Object::At(file.path()), "bprm_creds_from_file")
 }
 
 fn setuid(node: &Node, new: &Credential, object: Object<'_>, hook: &'static str) -> Result {

@@ -17,26 +17,26 @@ mod lint;
 mod matcher;
 mod parser;
 
-pub use self::{
-    error::{
-        ErrorKind,
-        Excerpt,
-        ParseError, //
-    },
-    matcher::Matcher,
-    parser::{
-        Key,
-        Statement, //
-    }, //
-};
 #[cfg(not(CONFIG_RUST))]
 pub use self::{
+    error::Excerpt,
     explain::{
         Considered,
         Operation,
         Outcome, //
     },
-    lint::Warning, //
+    lint::Warning,
+    parser::{
+        Key,
+        Statement, //
+    }, //
+};
+pub use self::{
+    error::{
+        ErrorKind,
+        ParseError, //
+    },
+    matcher::Matcher, //
 };
 
 use self::index::Index;
