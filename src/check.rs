@@ -383,6 +383,10 @@ impl Node {
                 .fact(&Fact::Hook(query.hook.as_bytes()))
                 .map_err(|_| EINVAL)?;
         }
+        let place = query.object.place(&mut path)?;
+        if !place.is_empty() {
+            facts.fact(&Fact::FsPath(place)).map_err(|_| EINVAL)?;
+        }
         let len = facts.finish().map_err(|_| EINVAL)?;
         encoding.truncate(len);
 

@@ -87,4 +87,18 @@ impl Object<'_> {
             Self::Entry(dentry) => dentry.display_raw(buf),
         }
     }
+
+    /// The path within the file system, in a part of `buf`; empty when there is none. Unlike
+    /// [`Object::display`] it is the same whatever root and mounts the calling task has.
+    ///
+    /// # Errors
+    ///
+    /// `ENAMETOOLONG` when it does not fit.
+    pub(crate) fn place<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        match self {
+            Self::None => Ok(&[]),
+            Self::At(path) | Self::New { at: path, .. } => path.dentry().display_raw(buf),
+            Self::Entry(dentry) => dentry.display_raw(buf),
+        }
+    }
 }

@@ -10,9 +10,9 @@ use engine::clock::{
     ClaimedClock,
     VectorClock,
     ENTRY_LEN,
-    MAX_LEAP,
     SLOTS, //
 };
+use engine::limits::CLOCK_LEAP;
 use engine::refusal::Refusal;
 use engine::wire::{
     Error,
@@ -175,7 +175,10 @@ fn judge(claim: &[(u16, u64)]) -> Result<(), Refusal> {
 fn each_rule_has_its_refusal() {
     // The smallest and the largest that are acceptable.
     assert_eq!(judge(&[(0, 15), (1, 3), (2, 6)]), Ok(()));
-    assert_eq!(judge(&[(0, 20), (1, 4), (2, 5 + MAX_LEAP), (3, 1)]), Ok(()));
+    assert_eq!(
+        judge(&[(0, 20), (1, 4), (2, 5 + CLOCK_LEAP), (3, 1)]),
+        Ok(())
+    );
     // One fact changed at a time.
     assert_eq!(
         judge(&[(0, 15), (1, 3), (2, 5)]),
@@ -197,7 +200,7 @@ fn each_rule_has_its_refusal() {
     );
     assert_eq!(judge(&[(1, 3), (2, 6)]), Err(Refusal::ClockRegresses));
     assert_eq!(
-        judge(&[(0, 15), (1, 3), (2, 6 + MAX_LEAP)]),
+        judge(&[(0, 15), (1, 3), (2, 6 + CLOCK_LEAP)]),
         Err(Refusal::ClockLeap)
     );
     assert_eq!(
@@ -229,11 +232,11 @@ fn each_rule_has_its_refusal() {
 fn the_first_rule_that_fails_is_named() {
     assert_eq!(judge(&[]), Err(Refusal::ClockNotLater));
     assert_eq!(
-        judge(&[(0, 21), (1, 2), (2, 6 + MAX_LEAP)]),
+        judge(&[(0, 21), (1, 2), (2, 6 + CLOCK_LEAP)]),
         Err(Refusal::ClockRegresses)
     );
     assert_eq!(
-        judge(&[(0, 14), (1, 5), (2, 6 + MAX_LEAP)]),
+        judge(&[(0, 14), (1, 5), (2, 6 + CLOCK_LEAP)]),
         Err(Refusal::ClockLeap)
     );
     assert_eq!(

@@ -26,6 +26,7 @@ use engine::request::{
     Request,
     BINDING_OFFSET,
     MAX_COMM,
+    MAX_FS_PATH,
     MAX_HOOK,
     MAX_LEN, //
 };
@@ -75,7 +76,7 @@ fn every_truncation_and_every_extension_is_refused() {
     for len in 0..bytes.len() {
         assert!(Request::decode(&bytes[..len]).is_err(), "{len} bytes");
     }
-    for more in [&[0][..], &[0; 4], &[0, 17, 0, 0], b"x"] {
+    for more in [&[0][..], &[0; 4], &[0, 18, 0, 0], b"x"] {
         let longer = [&bytes[..], more].concat();
         assert_eq!(Request::decode(&longer).unwrap_err(), Error::Long);
     }
@@ -116,11 +117,11 @@ fn each_fixed_field_is_judged() {
         with(240, &129u16.to_be_bytes()),
         Error::Field("number of facts")
     );
-    assert_eq!(with(240, &18u16.to_be_bytes()), Error::Short);
-    assert_eq!(with(240, &16u16.to_be_bytes()), Error::Long);
+    assert_eq!(with(240, &19u16.to_be_bytes()), Error::Short);
+    assert_eq!(with(240, &17u16.to_be_bytes()), Error::Long);
     // The first fact.
     assert_eq!(with(242, &[0, 0]), Error::Field("fact tag"));
-    assert_eq!(with(242, &18u16.to_be_bytes()), Error::Field("fact tag"));
+    assert_eq!(with(242, &19u16.to_be_bytes()), Error::Field("fact tag"));
     assert_eq!(with(242, &2u16.to_be_bytes()), Error::Field("fact order"));
 }
 
@@ -193,6 +194,9 @@ fn facts_stand_in_order() {
         (&[Fact::Arg(b"a"), Fact::Arg(b"a")], true),
         (&[Fact::Arg(b"a"), Fact::Argc(1)], false),
         (&[Fact::Hook(b"h"), Fact::Hook(b"h")], false),
+        (&[Fact::Hook(b"h"), Fact::FsPath(b"/p")], true),
+        (&[Fact::FsPath(b"/p"), Fact::Hook(b"h")], false),
+        (&[Fact::FsPath(b"/p"), Fact::FsPath(b"/p")], false),
     ] {
         let result = make(&binding(), list).map(|_| ());
         let wanted = if ok {
@@ -218,6 +222,7 @@ fn each_fact_has_its_own_length() {
                 | Fact::Name(_)
                 | Fact::Arg(_)
                 | Fact::Hook(_)
+                | Fact::FsPath(_)
                 | Fact::Task { .. }
         );
         for (wrong, bytes) in [
@@ -271,6 +276,7 @@ fn values_of_facts_are_judged() {
         (Fact::Name(b""), 1025, "NAME"),
         (Fact::Arg(b""), 1025, "ARG"),
         (Fact::Hook(b""), MAX_HOOK + 1, "HOOK"),
+        (Fact::FsPath(b""), MAX_FS_PATH + 1, "FS_PATH"),
         (
             Fact::Task {
                 pid: 1,
@@ -311,13 +317,22 @@ fn internet_addresses_have_one_form() {
 
 #[test]
 fn long_strings_are_cut_with_the_flag() {
-    let long = [b'x'; 1025];
+    // Its beginning and its end differ.
+    let long: Vec<u8> = (0..=250).cycle().take(1025).collect();
     for (fact, cut) in [
         (Fact::Path(&long), Fact::Path(&long[..1024])),
         (Fact::Target(&long), Fact::Target(&long[..1024])),
         (Fact::Name(&long), Fact::Name(&long[..1024])),
         (Fact::Arg(&long), Fact::Arg(&long[..1024])),
         (Fact::Hook(&long), Fact::Hook(&long[..MAX_HOOK])),
+        (
+            Fact::FsPath(&long),
+            Fact::FsPath(&long[long.len() - MAX_FS_PATH..]),
+        ),
+        (
+            Fact::FsPath(&long[..=MAX_FS_PATH]),
+            Fact::FsPath(&long[1..=MAX_FS_PATH]),
+        ),
         (
             Fact::Task {
                 pid: 1,
@@ -374,10 +389,8 @@ fn arguments_leave_room_in_number_for_the_facts_behind_them() {
     assert!(request.shortened);
     assert!(request.fact_count() <= 128);
     let args = request.facts().filter(|fact| fact.tag() == 6).count();
-    assert_eq!(args, 128 - 5 - 11);
-    assert!(request
-        .facts()
-        .any(|fact| fact == Fact::Hook(b"bprm_check_security")));
+    assert_eq!(args, 128 - 5 - 12);
+    assert_eq!(request.facts().last(), facts().pop());
 }
 
 #[test]
@@ -422,6 +435,7 @@ fn the_longest_facts_of_every_kind_fit() {
                 comm: &long,
             },
             Fact::Hook(_) => Fact::Hook(&long),
+            Fact::FsPath(_) => Fact::FsPath(&long),
             other => other,
         });
     }
@@ -432,7 +446,7 @@ fn the_longest_facts_of_every_kind_fit() {
     // Everything but the arguments.
     assert_eq!(
         tags,
-        [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
+        [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
     );
 }
 
@@ -570,9 +584,12 @@ proptest! {
         (device, inode, generation) in any::<(u64, u64, u32)>(),
         content: [u8; 32],
         (class, name) in ("[A-Za-z0-9._-]{1,32}", "[A-Za-z0-9._-]{1,32}"),
-        texts in proptest::collection::vec(any_text(1100), 3),
+        (texts, fs_path) in (
+            proptest::collection::vec(any_text(1100), 3),
+            any_text(MAX_FS_PATH + 1),
+        ),
         args in proptest::collection::vec(any_text(300), 0..20),
-        kept in proptest::collection::vec(any::<bool>(), 17),
+        kept in proptest::collection::vec(any::<bool>(), 18),
         numbers in any::<[u64; 4]>(),
     ) {
         let op = Op::ALL[op];
@@ -626,6 +643,9 @@ proptest! {
             Op::Validator => list.push(Fact::Detail(&[])),
             Op::Mode | Op::Unload => list.push(Fact::Detail(&[1])),
             _ => {}
+        }
+        if kept[17] {
+            list.push(Fact::FsPath(&fs_path));
         }
         let mut out = vec![0; MAX_LEN];
         let result = encode(&head, &binding, &list, &mut out);

@@ -82,7 +82,8 @@ fn fact_value(fact: &Fact<'_>) -> Value {
         | Fact::Name(bytes)
         | Fact::Arg(bytes)
         | Fact::Detail(bytes)
-        | Fact::Hook(bytes) => json!(hex(bytes)),
+        | Fact::Hook(bytes)
+        | Fact::FsPath(bytes) => json!(hex(bytes)),
         Fact::ArgsDigest(digest) => json!(hex(*digest)),
         Fact::Argc(value) | Fact::Mode(value) | Fact::Command(value) => json!(value),
         Fact::Flags(value) | Fact::Size(value) | Fact::Version(value) => json!(value),
@@ -156,8 +157,9 @@ fn request_vectors() {
     let detail = [Fact::Detail(&[2])];
     let mut out = vec![0; request::MAX_LEN];
     let len = request::encode(&support::head(), &governance, &detail, &mut out).unwrap();
-    // Arguments that are cut and left out.
+    // Arguments that are cut and left out, and a path of which the end is kept.
     let long = [b'x'; 1100];
+    let deep: String = (0..100).map(|number| format!("/{number}")).collect();
     let shortened = [
         Fact::Argc(6),
         Fact::Arg(&long),
@@ -167,6 +169,7 @@ fn request_vectors() {
         Fact::Arg(b"y"),
         Fact::Arg(b"z"),
         Fact::ArgsDigest(&support::ARGS),
+        Fact::FsPath(deep.as_bytes()),
     ];
     let mut short = vec![0; request::MAX_LEN];
     let short_len = request::encode(

@@ -153,6 +153,7 @@ pub(crate) fn facts() -> Vec<Fact<'static>> {
         Fact::Size(123_456),
         Fact::Version(4),
         Fact::Hook(b"bprm_check_security"),
+        Fact::FsPath(b"/guests/7/usr/bin/make"),
     ]
 }
 
