@@ -1,0 +1,1263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The netlink family `tcp-lsm`, typed.
+//!
+//! Numbers and names are those of `Documentation/netlink/specs/tcp-lsm.yaml`.
+
+use std::{
+    thread::sleep,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
+
+use engine::clock::NodeClock;
+
+use crate::{
+    error::{
+        Error,
+        Result, //
+    },
+    genl::{
+        Attributes,
+        Builder,
+        Failure,
+        Family,
+        Heard,
+        Method,
+        Socket, //
+    }, //
+};
+
+/// Name of the family.
+const FAMILY: &str = "tcp-lsm";
+/// Name of the multicast group.
+const GROUP: &str = "events";
+
+/// Commands.
+mod command {
+    pub(crate) const STATUS: u8 = 1;
+    pub(crate) const VALIDATOR_ADD: u8 = 2;
+    pub(crate) const VALIDATOR_REMOVE: u8 = 3;
+    pub(crate) const VALIDATOR_GET: u8 = 4;
+    pub(crate) const SEAL: u8 = 5;
+    pub(crate) const MODE_SET: u8 = 6;
+    pub(crate) const UNLOAD: u8 = 7;
+    pub(crate) const AGENT_LABEL: u8 = 8;
+    pub(crate) const AGENT_GET: u8 = 9;
+    pub(crate) const REQUEST_GET: u8 = 10;
+    pub(crate) const REQUEST_CANCEL: u8 = 11;
+    pub(crate) const VOTE_SUBMIT: u8 = 12;
+    pub(crate) const GRANT_GET: u8 = 13;
+    pub(crate) const GRANT_REVOKE: u8 = 14;
+    pub(crate) const EVENT_GET: u8 = 15;
+    pub(crate) const EVENT: u8 = 16;
+}
+
+/// Attributes of the set `main`.
+mod attribute {
+    pub(crate) const OUTCOME: u16 = 2;
+    pub(crate) const REQUEST_ID: u16 = 3;
+    pub(crate) const REQUEST: u16 = 4;
+    pub(crate) const REQUEST_STATE: u16 = 5;
+    pub(crate) const APPROVE: u16 = 6;
+    pub(crate) const DENY: u16 = 7;
+    pub(crate) const TOTAL: u16 = 8;
+    pub(crate) const VOTED: u16 = 9;
+    pub(crate) const REMAINING_MS: u16 = 10;
+    pub(crate) const USES_LEFT: u16 = 11;
+    pub(crate) const VOTE: u16 = 12;
+    pub(crate) const VALIDATOR_NAME: u16 = 13;
+    pub(crate) const VALIDATOR_KEY: u16 = 14;
+    pub(crate) const VALIDATOR_WEIGHT: u16 = 15;
+    pub(crate) const VALIDATOR_SLOT: u16 = 16;
+    pub(crate) const VALIDATOR_ID: u16 = 17;
+    pub(crate) const VOTES_ACCEPTED: u16 = 18;
+    pub(crate) const AGENT_ID: u16 = 19;
+    pub(crate) const AGENT_NAME: u16 = 20;
+    pub(crate) const AGENT_CLASS: u16 = 21;
+    pub(crate) const AGENT_PARENT: u16 = 22;
+    pub(crate) const AGENT_DEPTH: u16 = 23;
+    pub(crate) const AGENT_TASKS: u16 = 24;
+    pub(crate) const AGENT_UID: u16 = 25;
+    pub(crate) const AGENT_PID: u16 = 26;
+    pub(crate) const AGENT_PENDING: u16 = 27;
+    pub(crate) const AGENT_REFUSED: u16 = 28;
+    pub(crate) const MODE: u16 = 29;
+    pub(crate) const PHASE: u16 = 30;
+    pub(crate) const NODE: u16 = 31;
+    pub(crate) const EPOCH: u16 = 32;
+    pub(crate) const BOOT_MS: u16 = 33;
+    pub(crate) const WALL_MS: u16 = 34;
+    pub(crate) const CLOCK: u16 = 35;
+    pub(crate) const CHAIN: u16 = 36;
+    pub(crate) const EVENT: u16 = 37;
+    pub(crate) const EVENT_NUMBER: u16 = 38;
+    pub(crate) const VERSION: u16 = 39;
+    pub(crate) const COUNTER: u16 = 40;
+    pub(crate) const HOOK: u16 = 41;
+    pub(crate) const POLICY_NAME: u16 = 42;
+    pub(crate) const POLICY_VERSION: u16 = 43;
+    pub(crate) const POLICY_DIGEST: u16 = 44;
+    pub(crate) const SEALED_BY: u16 = 45;
+    pub(crate) const EVENTS_LOST: u16 = 46;
+    /// Of the set `counter`.
+    pub(crate) const COUNTER_NAME: u16 = 1;
+    /// Of the set `counter`.
+    pub(crate) const COUNTER_VALUE: u16 = 2;
+}
+
+/// Outcome: the command has taken effect.
+const OUTCOME_PENDING: u32 = 2;
+
+/// State of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestState {
+    /// Votes may still come.
+    Open,
+    /// Enough weight approves.
+    Granted,
+    /// Approval has become impossible.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+    /// Ended by command, or by a change of policy or validators.
+    Cancelled,
+}
+
+impl RequestState {
+    fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::Open),
+            2 => Some(Self::Granted),
+            3 => Some(Self::Denied),
+            4 => Some(Self::Expired),
+            5 => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// Name, as the specification has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Mode of enforcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// Verdicts are recorded, nothing is refused.
+    Permissive,
+    /// Verdicts hold.
+    Enforce,
+}
+
+impl Mode {
+    /// Number in the specification.
+    fn number(self) -> u32 {
+        match self {
+            Self::Permissive => 1,
+            Self::Enforce => 2,
+        }
+    }
+
+    /// Name, as the specification has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Permissive => "permissive",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What the running policy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PolicyStatus {
+    /// Name in its header.
+    pub(crate) name: String,
+    /// Version in its header.
+    pub(crate) version: u64,
+    /// Digest of its text.
+    pub(crate) digest: [u8; 32],
+}
+
+/// What the module is and does.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    /// Version of the module.
+    pub(crate) version: String,
+    /// Sealed, rather than in setup.
+    pub(crate) sealed: bool,
+    /// Mode of enforcement.
+    pub(crate) mode: Mode,
+    /// The node's name.
+    pub(crate) node: [u8; 32],
+    /// Counter of loads; 0 while unsealed by a TPM.
+    pub(crate) epoch: u64,
+    /// `tpm` or `unsealed`.
+    pub(crate) sealed_by: String,
+    /// Milliseconds of `CLOCK_BOOTTIME` when the reply was made.
+    pub(crate) boot_ms: u64,
+    /// Milliseconds since 1970 when the reply was made.
+    pub(crate) wall_ms: u64,
+    /// The node's vector clock.
+    pub(crate) clock: NodeClock,
+    /// Head of the causal chain.
+    pub(crate) chain: [u8; 32],
+    /// Number of the last event.
+    pub(crate) event: u64,
+    /// The running policy, if any.
+    pub(crate) policy: Option<PolicyStatus>,
+    /// Weight of all validators.
+    pub(crate) total: u64,
+    /// Counters, in the kernel's order.
+    pub(crate) counters: Vec<(String, u64)>,
+    /// Attached hooks.
+    pub(crate) hooks: Vec<String>,
+}
+
+/// An enrolled validator.
+#[derive(Debug, Clone)]
+pub(crate) struct Validator {
+    /// Name.
+    pub(crate) name: String,
+    /// Digest of the key.
+    pub(crate) id: [u8; 32],
+    /// Uncompressed point.
+    pub(crate) key: [u8; 65],
+    /// Weight.
+    pub(crate) weight: u32,
+    /// Place in the vector clock.
+    pub(crate) slot: u16,
+    /// Clock of its last accepted vote.
+    pub(crate) clock: NodeClock,
+    /// Accepted votes.
+    pub(crate) votes: u64,
+}
+
+/// An agent alive.
+#[derive(Debug, Clone)]
+pub(crate) struct Agent {
+    /// Identity.
+    pub(crate) id: u64,
+    /// Name.
+    pub(crate) name: String,
+    /// Class.
+    pub(crate) class: String,
+    /// Agent that started it, 0 for none.
+    pub(crate) parent: u64,
+    /// Depth of nesting.
+    pub(crate) depth: u32,
+    /// Tasks alive.
+    pub(crate) tasks: u64,
+    /// User id.
+    pub(crate) uid: u32,
+    /// First process.
+    pub(crate) pid: u32,
+    /// Open requests.
+    pub(crate) pending: u32,
+    /// Refused operations.
+    pub(crate) refused: u64,
+}
+
+/// A remembered request.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// Identity.
+    pub(crate) id: [u8; 32],
+    /// Encoding.
+    pub(crate) encoding: Vec<u8>,
+    /// State.
+    pub(crate) state: RequestState,
+    /// Approving weight.
+    pub(crate) approve: u64,
+    /// Denying weight.
+    pub(crate) deny: u64,
+    /// Weight of all validators when it was made.
+    pub(crate) total: u64,
+    /// Slots of those who have voted.
+    pub(crate) voted: Vec<u16>,
+    /// Life left.
+    pub(crate) remaining_ms: u64,
+}
+
+/// A live grant.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    /// Identity of its request.
+    pub(crate) id: [u8; 32],
+    /// Encoding of its request.
+    pub(crate) encoding: Vec<u8>,
+    /// Uses left.
+    pub(crate) uses_left: u32,
+    /// Life left.
+    pub(crate) remaining_ms: u64,
+}
+
+/// What became of a vote.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepted {
+    /// The request.
+    pub(crate) id: [u8; 32],
+    /// Its state now.
+    pub(crate) state: RequestState,
+    /// Approving weight.
+    pub(crate) approve: u64,
+    /// Denying weight.
+    pub(crate) deny: u64,
+    /// Weight of all validators.
+    pub(crate) total: u64,
+}
+
+/// An event as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Number.
+    pub(crate) number: u64,
+    /// Encoding.
+    pub(crate) encoding: Vec<u8>,
+    /// Head of the chain after it.
+    pub(crate) chain: [u8; 32],
+}
+
+/// Outcome of a governance command.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// It has taken effect.
+    Done(Attributes),
+    /// A quorum is needed; the request.
+    Pending([u8; 32]),
+}
+
+/// How long to wait for a quorum.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Wait at all.
+    pub(crate) wait: bool,
+    /// At most that long; without, until the request is decided.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// A connection to the module.
+pub(crate) struct Client {
+    socket: Socket,
+    family: Family,
+}
+
+/// The kernel left something out of a reply.
+fn incomplete(what: &str) -> Error {
+    Error::invalid(
+        "protocol",
+        format!(
+            "the module's reply lacks `{what}`: use the tcpctl that was built with this module"
+        ),
+    )
+}
+
+fn from_failure(failure: Failure) -> Error {
+    match failure {
+        Failure::Refused { errno, message, .. } => Error::refused(errno, message.as_deref()),
+        Failure::Io(source) => Error::Io {
+            what: "cannot talk to the kernel by netlink".to_owned(),
+            source,
+        },
+    }
+}
+
+/// An attribute that cannot be built: the value is too long or holds a zero byte.
+fn unsendable(source: std::io::Error) -> Error {
+    Error::Io {
+        what: "a value cannot be sent".to_owned(),
+        source,
+    }
+}
+
+/// Decodes the clock of a reply; absent is all zeros.
+fn clock(attributes: &Attributes) -> Result<NodeClock> {
+    let mut clock = NodeClock::new();
+    if let Some(bytes) = attributes.bytes(attribute::CLOCK) {
+        clock
+            .decode(bytes)
+            .map_err(|error| Error::invalid("protocol", format!("the node's clock: {error}")))?;
+    }
+    Ok(clock)
+}
+
+fn slot(attributes: &Attributes) -> Option<u16> {
+    attributes
+        .u32(attribute::VALIDATOR_SLOT)
+        .and_then(|slot| u16::try_from(slot).ok())
+}
+
+impl Status {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        let counters = reply
+            .all(attribute::COUNTER)
+            .filter_map(|nest| {
+                let nest = Attributes::parse(nest).ok()?;
+                Some((
+                    nest.string(attribute::COUNTER_NAME)?,
+                    nest.u64(attribute::COUNTER_VALUE)?,
+                ))
+            })
+            .collect();
+        let policy = match (
+            reply.string(attribute::POLICY_NAME),
+            reply.u64(attribute::POLICY_VERSION),
+            reply.array(attribute::POLICY_DIGEST),
+        ) {
+            (Some(name), Some(version), Some(digest)) if version > 0 => Some(PolicyStatus {
+                name,
+                version,
+                digest,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            version: reply.string(attribute::VERSION).unwrap_or_default(),
+            sealed: match reply.u32(attribute::PHASE) {
+                Some(1) => false,
+                Some(2) => true,
+                _ => return Err(incomplete("phase")),
+            },
+            mode: match reply.u32(attribute::MODE) {
+                Some(1) => Mode::Permissive,
+                Some(2) => Mode::Enforce,
+                _ => return Err(incomplete("mode")),
+            },
+            node: reply
+                .array(attribute::NODE)
+                .ok_or_else(|| incomplete("node"))?,
+            epoch: reply
+                .u64(attribute::EPOCH)
+                .ok_or_else(|| incomplete("epoch"))?,
+            sealed_by: reply
+                .string(attribute::SEALED_BY)
+                .unwrap_or_else(|| "unsealed".to_owned()),
+            boot_ms: reply
+                .u64(attribute::BOOT_MS)
+                .ok_or_else(|| incomplete("boot-ms"))?,
+            wall_ms: reply.u64(attribute::WALL_MS).unwrap_or(0),
+            clock: clock(reply)?,
+            chain: reply
+                .array(attribute::CHAIN)
+                .ok_or_else(|| incomplete("chain"))?,
+            event: reply.u64(attribute::EVENT_NUMBER).unwrap_or(0),
+            policy,
+            total: reply.u64(attribute::TOTAL).unwrap_or(0),
+            counters,
+            hooks: reply.all(attribute::HOOK).map(crate::genl::text).collect(),
+        })
+    }
+
+    /// One counter; 0 when the module does not have it.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.counters
+            .iter()
+            .find(|(of, _)| of == name)
+            .map_or(0, |(_, value)| *value)
+    }
+}
+
+impl Validator {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            name: reply
+                .string(attribute::VALIDATOR_NAME)
+                .ok_or_else(|| incomplete("validator-name"))?,
+            id: reply
+                .array(attribute::VALIDATOR_ID)
+                .ok_or_else(|| incomplete("validator-id"))?,
+            key: reply
+                .array(attribute::VALIDATOR_KEY)
+                .ok_or_else(|| incomplete("validator-key"))?,
+            weight: reply
+                .u32(attribute::VALIDATOR_WEIGHT)
+                .ok_or_else(|| incomplete("validator-weight"))?,
+            slot: slot(reply).ok_or_else(|| incomplete("validator-slot"))?,
+            clock: clock(reply)?,
+            votes: reply.u64(attribute::VOTES_ACCEPTED).unwrap_or(0),
+        })
+    }
+}
+
+impl Agent {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            id: reply
+                .u64(attribute::AGENT_ID)
+                .ok_or_else(|| incomplete("agent-id"))?,
+            name: reply.string(attribute::AGENT_NAME).unwrap_or_default(),
+            class: reply.string(attribute::AGENT_CLASS).unwrap_or_default(),
+            parent: reply.u64(attribute::AGENT_PARENT).unwrap_or(0),
+            depth: reply.u32(attribute::AGENT_DEPTH).unwrap_or(0),
+            tasks: reply.u64(attribute::AGENT_TASKS).unwrap_or(0),
+            uid: reply.u32(attribute::AGENT_UID).unwrap_or(0),
+            pid: reply.u32(attribute::AGENT_PID).unwrap_or(0),
+            pending: reply.u32(attribute::AGENT_PENDING).unwrap_or(0),
+            refused: reply.u64(attribute::AGENT_REFUSED).unwrap_or(0),
+        })
+    }
+}
+
+impl Request {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            id: reply
+                .array(attribute::REQUEST_ID)
+                .ok_or_else(|| incomplete("request-id"))?,
+            encoding: reply
+                .bytes(attribute::REQUEST)
+                .ok_or_else(|| incomplete("request"))?
+                .to_vec(),
+            state: state(reply)?,
+            approve: reply.u64(attribute::APPROVE).unwrap_or(0),
+            deny: reply.u64(attribute::DENY).unwrap_or(0),
+            total: reply.u64(attribute::TOTAL).unwrap_or(0),
+            voted: reply
+                .bytes(attribute::VOTED)
+                .unwrap_or_default()
+                .chunks_exact(2)
+                .filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)))
+                .collect(),
+            remaining_ms: reply.u64(attribute::REMAINING_MS).unwrap_or(0),
+        })
+    }
+}
+
+impl Grant {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            id: reply
+                .array(attribute::REQUEST_ID)
+                .ok_or_else(|| incomplete("request-id"))?,
+            encoding: reply
+                .bytes(attribute::REQUEST)
+                .ok_or_else(|| incomplete("request"))?
+                .to_vec(),
+            uses_left: reply.u32(attribute::USES_LEFT).unwrap_or(0),
+            remaining_ms: reply.u64(attribute::REMAINING_MS).unwrap_or(0),
+        })
+    }
+}
+
+impl Event {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            number: reply
+                .u64(attribute::EVENT_NUMBER)
+                .ok_or_else(|| incomplete("event-number"))?,
+            encoding: reply
+                .bytes(attribute::EVENT)
+                .ok_or_else(|| incomplete("event"))?
+                .to_vec(),
+            chain: reply
+                .array(attribute::CHAIN)
+                .ok_or_else(|| incomplete("chain"))?,
+        })
+    }
+}
+
+fn state(reply: &Attributes) -> Result<RequestState> {
+    reply
+        .u32(attribute::REQUEST_STATE)
+        .and_then(RequestState::from_u32)
+        .ok_or_else(|| incomplete("request-state"))
+}
+
+/// Attributes with only a request's identity.
+fn request_id(id: &[u8; 32]) -> Result<Builder> {
+    Builder::new()
+        .bytes(attribute::REQUEST_ID, id)
+        .map_err(unsendable)
+}
+
+impl Client {
+    /// Finds the module.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`] when the family is not registered.
+    pub(crate) fn open() -> Result<Self> {
+        let mut socket = Socket::open().map_err(|source| Error::Io {
+            what: "cannot open a netlink socket".to_owned(),
+            source,
+        })?;
+        match socket.family(FAMILY) {
+            Ok(family) => Ok(Self { socket, family }),
+            Err(failure) if failure.errno() == engine::refusal::errno::ENOENT => {
+                Err(Error::NotLoaded)
+            }
+            Err(failure) => Err(from_failure(failure)),
+        }
+    }
+
+    /// Sends a command.
+    fn call(
+        &mut self,
+        command: u8,
+        attributes: &Builder,
+        method: Method,
+    ) -> Result<Vec<Attributes>> {
+        self.socket
+            .request(self.family.id, command, attributes, method)
+            .map_err(from_failure)
+    }
+
+    /// Sends a command that has one reply, or none.
+    fn call_one(&mut self, command: u8, attributes: &Builder) -> Result<Attributes> {
+        let replies = self.call(command, attributes, Method::Do)?;
+        Ok(replies.into_iter().next().unwrap_or_default())
+    }
+
+    /// Sends a governance command.
+    fn govern(&mut self, command: u8, attributes: &Builder) -> Result<Outcome> {
+        let replies = self
+            .socket
+            .request(self.family.id, command, attributes, Method::Do);
+        let (reply, pending) = match replies {
+            Ok(replies) => {
+                let reply = replies.into_iter().next().unwrap_or_default();
+                let pending = reply.u32(attribute::OUTCOME) == Some(OUTCOME_PENDING);
+                (reply, pending)
+            }
+            Err(Failure::Refused {
+                errno,
+                message,
+                replies,
+            }) if errno == engine::refusal::errno::EINPROGRESS => {
+                match replies.into_iter().next() {
+                    Some(reply) => (reply, true),
+                    None => return Err(Error::refused(errno, message.as_deref())),
+                }
+            }
+            Err(failure) => return Err(from_failure(failure)),
+        };
+        if pending {
+            let id = reply
+                .array(attribute::REQUEST_ID)
+                .ok_or_else(|| incomplete("request-id"))?;
+            Ok(Outcome::Pending(id))
+        } else {
+            Ok(Outcome::Done(reply))
+        }
+    }
+
+    /// What the module is and does.
+    ///
+    /// # Errors
+    ///
+    /// `labelled` for an agent; those of the socket.
+    pub(crate) fn status(&mut self) -> Result<Status> {
+        Status::parse(&self.call_one(command::STATUS, &Builder::new())?)
+    }
+
+    /// The enrolled validators, by slot.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted` without `CAP_MAC_ADMIN`.
+    pub(crate) fn validators(&mut self) -> Result<Vec<Validator>> {
+        let replies = self.call(command::VALIDATOR_GET, &Builder::new(), Method::Dump)?;
+        let mut validators: Vec<Validator> = replies
+            .iter()
+            .map(Validator::parse)
+            .collect::<Result<_>>()?;
+        validators.sort_by_key(|validator| validator.slot);
+        Ok(validators)
+    }
+
+    /// Enrols a validator; the reply to a done command has its slot.
+    ///
+    /// # Errors
+    ///
+    /// The refusals `validator_*`.
+    pub(crate) fn validator_add(
+        &mut self,
+        name: &str,
+        key: &[u8; 65],
+        weight: u32,
+    ) -> Result<Outcome> {
+        let attributes = Builder::new()
+            .string(attribute::VALIDATOR_NAME, name)
+            .and_then(|b| b.bytes(attribute::VALIDATOR_KEY, key))
+            .and_then(|b| b.u32(attribute::VALIDATOR_WEIGHT, weight))
+            .map_err(unsendable)?;
+        self.govern(command::VALIDATOR_ADD, &attributes)
+    }
+
+    /// Removes a validator.
+    ///
+    /// # Errors
+    ///
+    /// `validator_unknown`.
+    pub(crate) fn validator_remove(&mut self, name: &str) -> Result<Outcome> {
+        let attributes = Builder::new()
+            .string(attribute::VALIDATOR_NAME, name)
+            .map_err(unsendable)?;
+        self.govern(command::VALIDATOR_REMOVE, &attributes)
+    }
+
+    /// Ends setup.
+    ///
+    /// # Errors
+    ///
+    /// `not_in_setup`, `no_policy`, `no_validators`.
+    pub(crate) fn seal(&mut self) -> Result<Outcome> {
+        self.govern(command::SEAL, &Builder::new())
+    }
+
+    /// Sets the mode.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`, `denied`.
+    pub(crate) fn mode_set(&mut self, mode: Mode) -> Result<Outcome> {
+        let attributes = Builder::new()
+            .u32(attribute::MODE, mode.number())
+            .map_err(unsendable)?;
+        self.govern(command::MODE_SET, &attributes)
+    }
+
+    /// Unpins the module.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`, `denied`.
+    pub(crate) fn unload(&mut self) -> Result<Outcome> {
+        self.govern(command::UNLOAD, &Builder::new())
+    }
+
+    /// Labels this very task; returns the agent's identity.
+    ///
+    /// # Errors
+    ///
+    /// `class_unknown`, `class_forbidden`, `not_single_threaded`, `inherited_file`, `agent_*`.
+    pub(crate) fn agent_label(&mut self, name: &str, class: &str) -> Result<u64> {
+        let attributes = Builder::new()
+            .string(attribute::AGENT_NAME, name)
+            .and_then(|b| b.string(attribute::AGENT_CLASS, class))
+            .map_err(unsendable)?;
+        self.call_one(command::AGENT_LABEL, &attributes)?
+            .u64(attribute::AGENT_ID)
+            .ok_or_else(|| incomplete("agent-id"))
+    }
+
+    /// The agents alive, by identity.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`.
+    pub(crate) fn agents(&mut self) -> Result<Vec<Agent>> {
+        let replies = self.call(command::AGENT_GET, &Builder::new(), Method::Dump)?;
+        let mut agents: Vec<Agent> = replies.iter().map(Agent::parse).collect::<Result<_>>()?;
+        agents.sort_by_key(|agent| agent.id);
+        Ok(agents)
+    }
+
+    /// The remembered requests.
+    ///
+    /// # Errors
+    ///
+    /// `labelled`.
+    pub(crate) fn requests(&mut self) -> Result<Vec<Request>> {
+        self.call(command::REQUEST_GET, &Builder::new(), Method::Dump)?
+            .iter()
+            .map(Request::parse)
+            .collect()
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    ///
+    /// `request_unknown`.
+    pub(crate) fn request(&mut self, id: &[u8; 32]) -> Result<Request> {
+        Request::parse(&self.call_one(command::REQUEST_GET, &request_id(id)?)?)
+    }
+
+    /// Closes an open request.
+    ///
+    /// # Errors
+    ///
+    /// `request_unknown`, `request_closed`, `not_permitted`.
+    pub(crate) fn request_cancel(&mut self, id: &[u8; 32]) -> Result<()> {
+        self.call_one(command::REQUEST_CANCEL, &request_id(id)?)?;
+        Ok(())
+    }
+
+    /// Submits a vote record.
+    ///
+    /// # Errors
+    ///
+    /// The refusals `vote_*` and `clock_*`.
+    pub(crate) fn vote_submit(&mut self, record: &[u8]) -> Result<Accepted> {
+        let attributes = Builder::new()
+            .bytes(attribute::VOTE, record)
+            .map_err(unsendable)?;
+        let reply = self.call_one(command::VOTE_SUBMIT, &attributes)?;
+        Ok(Accepted {
+            id: reply
+                .array(attribute::REQUEST_ID)
+                .ok_or_else(|| incomplete("request-id"))?,
+            state: state(&reply)?,
+            approve: reply.u64(attribute::APPROVE).unwrap_or(0),
+            deny: reply.u64(attribute::DENY).unwrap_or(0),
+            total: reply.u64(attribute::TOTAL).unwrap_or(0),
+        })
+    }
+
+    /// The live grants.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`.
+    pub(crate) fn grants(&mut self) -> Result<Vec<Grant>> {
+        self.call(command::GRANT_GET, &Builder::new(), Method::Dump)?
+            .iter()
+            .map(Grant::parse)
+            .collect()
+    }
+
+    /// Ends a grant.
+    ///
+    /// # Errors
+    ///
+    /// `grant_unknown`, `not_permitted`.
+    pub(crate) fn grant_revoke(&mut self, id: &[u8; 32]) -> Result<()> {
+        self.call_one(command::GRANT_REVOKE, &request_id(id)?)?;
+        Ok(())
+    }
+
+    /// The events in the ring from a number on, in order, and how many had left it before.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`.
+    pub(crate) fn events(&mut self, from: u64) -> Result<(Vec<Event>, u64)> {
+        let attributes = Builder::new()
+            .u64(attribute::EVENT_NUMBER, from)
+            .map_err(unsendable)?;
+        let replies = self.call(command::EVENT_GET, &attributes, Method::Dump)?;
+        let lost = replies
+            .iter()
+            .filter_map(|reply| reply.u64(attribute::EVENTS_LOST))
+            .max()
+            .unwrap_or(0);
+        let mut events: Vec<Event> = replies
+            .iter()
+            .filter(|reply| reply.bytes(attribute::EVENT).is_some())
+            .map(Event::parse)
+            .collect::<Result<_>>()?;
+        events.sort_by_key(|event| event.number);
+        events.dedup_by_key(|event| event.number);
+        events.retain(|event| event.number >= from);
+        Ok((events, lost))
+    }
+
+    /// Waits until a request is decided.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] when it is not granted, [`Error::Pending`] when the patience ends first.
+    pub(crate) fn wait(&mut self, id: &[u8; 32], patience: Patience) -> Result<()> {
+        let deadline = patience.timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let state = self.request(id)?.state;
+            match state {
+                RequestState::Open => {}
+                RequestState::Granted => return Ok(()),
+                _ => {
+                    return Err(Error::Denied {
+                        request: hex::encode(id),
+                        state: state.name(),
+                    })
+                }
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Error::Pending {
+                    request: hex::encode(id),
+                    waited: true,
+                });
+            }
+            sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+/// Follows the events of the node without a gap, from a number on.
+pub(crate) struct EventStream {
+    /// Receives the multicast.
+    listener: Client,
+    /// Reads what the listener missed.
+    reader: Client,
+    /// The next event to be returned.
+    next: u64,
+}
+
+impl EventStream {
+    /// Joins the group first, so that nothing falls between.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] without `CAP_SYS_ADMIN`.
+    pub(crate) fn open(from: u64) -> Result<Self> {
+        let listener = Client::open()?;
+        let group = *listener
+            .family
+            .groups
+            .get(GROUP)
+            .ok_or_else(|| incomplete("multicast group events"))?;
+        listener
+            .socket
+            .join(group)
+            .map_err(|source| match source.raw_os_error() {
+                Some(errno) => Error::refused(
+                    errno,
+                    (errno == engine::refusal::errno::EPERM).then_some(
+                        "not_permitted: following events needs CAP_SYS_ADMIN; run it as root",
+                    ),
+                ),
+                None => Error::Io {
+                    what: "cannot follow the events".to_owned(),
+                    source,
+                },
+            })?;
+        Ok(Self {
+            listener,
+            reader: Client::open()?,
+            next: from,
+        })
+    }
+
+    /// What is in the ring already, and how many events had left it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::events`].
+    pub(crate) fn catch_up(&mut self) -> Result<(Vec<Event>, u64)> {
+        let (events, lost) = self.reader.events(self.next)?;
+        if let Some(last) = events.last() {
+            self.next = last.number.saturating_add(1);
+        }
+        Ok((events, lost))
+    }
+
+    /// Waits for further events; empty when nothing came in time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket and of [`Client::events`].
+    pub(crate) fn more(&mut self, patience: Duration) -> Result<(Vec<Event>, u64)> {
+        let heard = self
+            .listener
+            .socket
+            .listen(self.listener.family.id, patience)
+            .map_err(|source| Error::Io {
+                what: "cannot follow the events".to_owned(),
+                source,
+            })?;
+        let messages = match heard {
+            Heard::Silence => return Ok((Vec::new(), 0)),
+            Heard::Overrun => return self.catch_up(),
+            Heard::Messages(messages) => messages,
+        };
+        let mut events = Vec::new();
+        let mut lost = 0;
+        for (command, attributes) in messages {
+            if command != command::EVENT {
+                continue;
+            }
+            let event = Event::parse(&attributes)?;
+            if event.number > self.next {
+                let (missed, gone) = self.catch_up()?;
+                events.extend(missed);
+                lost += gone;
+            }
+            if event.number >= self.next {
+                self.next = event.number.saturating_add(1);
+                events.push(event);
+            }
+        }
+        Ok((events, lost))
+    }
+}
+
+/// Runs a governance command to its end: done, or pending, or waited for and run again.
+///
+/// # Errors
+///
+/// [`Error::Pending`], [`Error::Denied`], and what the command returns.
+pub(crate) fn settle(
+    client: &mut Client,
+    patience: Patience,
+    announce: impl Fn(&[u8; 32]),
+    mut command: impl FnMut(&mut Client) -> Result<Outcome>,
+) -> Result<Attributes> {
+    let id = match command(client)? {
+        Outcome::Done(reply) => return Ok(reply),
+        Outcome::Pending(id) => id,
+    };
+    if !patience.wait {
+        return Err(Error::Pending {
+            request: hex::encode(id),
+            waited: false,
+        });
+    }
+    announce(&id);
+    client.wait(&id, patience)?;
+    match command(client)? {
+        Outcome::Done(reply) => Ok(reply),
+        Outcome::Pending(id) => Err(Error::Pending {
+            request: hex::encode(id),
+            waited: false,
+        }),
+    }
+}
+
+/// The slot in the reply to an enrolment.
+pub(crate) fn enrolled_slot(reply: &Attributes) -> Option<u16> {
+    slot(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of a name in the specification: there are as many as sets and operations that have it.
+    fn numbers(specification: &str, name: &str) -> Vec<u16> {
+        let start = format!("name: {name}");
+        let value = |line: &str| -> Option<u16> {
+            let (_, rest) = line.split_once("value: ")?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        };
+        let lines: Vec<&str> = specification.lines().collect();
+        lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| {
+                line.split_once(&start).is_some_and(|(_, rest)| {
+                    rest.is_empty() || rest.starts_with(',') || rest.starts_with(' ')
+                })
+            })
+            .filter_map(|(at, line)| value(line).or_else(|| value(lines.get(at + 1)?)))
+            .collect()
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_specification() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../Documentation/netlink/specs/tcp-lsm.yaml"
+        );
+        let specification = std::fs::read_to_string(path).unwrap();
+        for (name, number) in [
+            ("outcome", attribute::OUTCOME),
+            ("request-id", attribute::REQUEST_ID),
+            ("request", attribute::REQUEST),
+            ("request-state", attribute::REQUEST_STATE),
+            ("approve", attribute::APPROVE),
+            ("deny", attribute::DENY),
+            ("total", attribute::TOTAL),
+            ("voted", attribute::VOTED),
+            ("remaining-ms", attribute::REMAINING_MS),
+            ("uses-left", attribute::USES_LEFT),
+            ("vote", attribute::VOTE),
+            ("validator-name", attribute::VALIDATOR_NAME),
+            ("validator-key", attribute::VALIDATOR_KEY),
+            ("validator-weight", attribute::VALIDATOR_WEIGHT),
+            ("validator-slot", attribute::VALIDATOR_SLOT),
+            ("validator-id", attribute::VALIDATOR_ID),
+            ("votes-accepted", attribute::VOTES_ACCEPTED),
+            ("agent-id", attribute::AGENT_ID),
+            ("agent-name", attribute::AGENT_NAME),
+            ("agent-class", attribute::AGENT_CLASS),
+            ("agent-parent", attribute::AGENT_PARENT),
+            ("agent-depth", attribute::AGENT_DEPTH),
+            ("agent-tasks", attribute::AGENT_TASKS),
+            ("agent-uid", attribute::AGENT_UID),
+            ("agent-pid", attribute::AGENT_PID),
+            ("agent-pending", attribute::AGENT_PENDING),
+            ("agent-refused", attribute::AGENT_REFUSED),
+            ("mode", attribute::MODE),
+            ("phase", attribute::PHASE),
+            ("node", attribute::NODE),
+            ("epoch", attribute::EPOCH),
+            ("boot-ms", attribute::BOOT_MS),
+            ("wall-ms", attribute::WALL_MS),
+            ("clock", attribute::CLOCK),
+            ("chain", attribute::CHAIN),
+            ("event", attribute::EVENT),
+            ("event-number", attribute::EVENT_NUMBER),
+            ("version", attribute::VERSION),
+            ("counter", attribute::COUNTER),
+            ("hook", attribute::HOOK),
+            ("policy-name", attribute::POLICY_NAME),
+            ("policy-version", attribute::POLICY_VERSION),
+            ("policy-digest", attribute::POLICY_DIGEST),
+            ("sealed-by", attribute::SEALED_BY),
+            ("events-lost", attribute::EVENTS_LOST),
+            ("name", attribute::COUNTER_NAME),
+            ("value", attribute::COUNTER_VALUE),
+            ("status", command::STATUS.into()),
+            ("validator-add", command::VALIDATOR_ADD.into()),
+            ("validator-remove", command::VALIDATOR_REMOVE.into()),
+            ("validator-get", command::VALIDATOR_GET.into()),
+            ("seal", command::SEAL.into()),
+            ("mode-set", command::MODE_SET.into()),
+            ("unload", command::UNLOAD.into()),
+            ("agent-label", command::AGENT_LABEL.into()),
+            ("agent-get", command::AGENT_GET.into()),
+            ("request-get", command::REQUEST_GET.into()),
+            ("request-cancel", command::REQUEST_CANCEL.into()),
+            ("vote-submit", command::VOTE_SUBMIT.into()),
+            ("grant-get", command::GRANT_GET.into()),
+            ("grant-revoke", command::GRANT_REVOKE.into()),
+            ("event-get", command::EVENT_GET.into()),
+            ("event", command::EVENT.into()),
+            (
+                "permissive",
+                u16::try_from(Mode::Permissive.number()).unwrap(),
+            ),
+            ("enforce", u16::try_from(Mode::Enforce.number()).unwrap()),
+            ("pending", u16::try_from(OUTCOME_PENDING).unwrap()),
+        ] {
+            let found = numbers(&specification, name);
+            assert!(found.contains(&number), "{name}: {number} not in {found:?}");
+        }
+        for state in 1..=5 {
+            let name = RequestState::from_u32(state).unwrap().name();
+            let number = u16::try_from(state).unwrap();
+            assert!(numbers(&specification, name).contains(&number), "{name}");
+        }
+        assert_eq!(RequestState::from_u32(6), None);
+    }
+
+    fn id(byte: u8) -> [u8; 32] {
+        [byte; 32]
+    }
+
+    #[test]
+    fn a_status_is_read_and_what_it_must_have_is_demanded() {
+        let all = [
+            (attribute::PHASE, 2u32.to_ne_bytes().to_vec()),
+            (attribute::MODE, 1u32.to_ne_bytes().to_vec()),
+            (attribute::NODE, vec![1; 32]),
+            (attribute::EPOCH, 7u64.to_ne_bytes().to_vec()),
+            (attribute::BOOT_MS, 8u64.to_ne_bytes().to_vec()),
+            (attribute::CHAIN, vec![2; 32]),
+        ];
+        let build = |skip: u16| {
+            let counter = Builder::new()
+                .string(attribute::COUNTER_NAME, "votes")
+                .and_then(|b| b.u64(attribute::COUNTER_VALUE, 3))
+                .unwrap();
+            all.iter()
+                .filter(|(kind, _)| *kind != skip)
+                .try_fold(Builder::new(), |b, (kind, value)| b.bytes(*kind, value))
+                .and_then(|b| b.bytes(attribute::COUNTER, counter.encoded()))
+                .and_then(|b| b.string(attribute::HOOK, "file_open"))
+                .and_then(|b| b.string(attribute::HOOK, "bpf"))
+                .and_then(|b| b.bytes(attribute::CLOCK, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 9]))
+                .unwrap()
+        };
+        let status = Status::parse(&build(0).received()).unwrap();
+        assert!(status.sealed && status.policy.is_none());
+        assert_eq!((status.mode, status.epoch), (Mode::Permissive, 7));
+        assert_eq!(status.counter("votes"), 3);
+        assert_eq!(status.hooks, ["file_open", "bpf"]);
+        assert_eq!(status.clock.get(0), 9);
+        assert_eq!(status.sealed_by, "unsealed");
+        for (kind, _) in &all {
+            let error = Status::parse(&build(*kind).received()).unwrap_err();
+            assert_eq!(error.code(), "protocol");
+        }
+        let policy = build(0)
+            .string(attribute::POLICY_NAME, "web")
+            .and_then(|b| b.u64(attribute::POLICY_VERSION, 4))
+            .and_then(|b| b.bytes(attribute::POLICY_DIGEST, &id(5)))
+            .unwrap();
+        let policy = Status::parse(&policy.received()).unwrap().policy.unwrap();
+        assert_eq!((policy.name.as_str(), policy.version), ("web", 4));
+        let bad = build(attribute::PHASE).u32(attribute::PHASE, 9).unwrap();
+        assert!(Status::parse(&bad.received()).is_err());
+        let torn = Builder::new().bytes(attribute::CLOCK, &[0; 5]).unwrap();
+        assert_eq!(clock(&torn.received()).unwrap_err().code(), "protocol");
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let validator = Builder::new()
+            .string(attribute::VALIDATOR_NAME, "bob")
+            .and_then(|b| b.bytes(attribute::VALIDATOR_ID, &id(1)))
+            .and_then(|b| b.bytes(attribute::VALIDATOR_KEY, &[4; 65]))
+            .and_then(|b| b.u32(attribute::VALIDATOR_WEIGHT, 2))
+            .and_then(|b| b.u32(attribute::VALIDATOR_SLOT, 3))
+            .and_then(|b| b.u64(attribute::VOTES_ACCEPTED, 4))
+            .unwrap();
+        let validator = Validator::parse(&validator.received()).unwrap();
+        assert_eq!(
+            (validator.slot, validator.weight, validator.votes),
+            (3, 2, 4)
+        );
+
+        let agent = Builder::new()
+            .u64(attribute::AGENT_ID, 5)
+            .and_then(|b| b.string(attribute::AGENT_NAME, "a"))
+            .and_then(|b| b.u64(attribute::AGENT_PARENT, 6))
+            .unwrap();
+        let agent = Agent::parse(&agent.received()).unwrap();
+        assert_eq!((agent.id, agent.parent, agent.name.as_str()), (5, 6, "a"));
+
+        let request = Builder::new()
+            .bytes(attribute::REQUEST_ID, &id(1))
+            .and_then(|b| b.bytes(attribute::REQUEST, b"encoding"))
+            .and_then(|b| b.u32(attribute::REQUEST_STATE, 1))
+            .and_then(|b| b.bytes(attribute::VOTED, &[0, 2, 0, 128]))
+            .and_then(|b| b.u32(attribute::USES_LEFT, 9))
+            .unwrap();
+        let grant = Grant::parse(&request.received()).unwrap();
+        assert_eq!((grant.id, grant.uses_left), (id(1), 9));
+        let request = Request::parse(&request.received()).unwrap();
+        assert_eq!(request.voted, [2, 128]);
+        assert_eq!(request.state, RequestState::Open);
+
+        let event = Builder::new()
+            .u64(attribute::EVENT_NUMBER, 3)
+            .and_then(|b| b.bytes(attribute::EVENT, b"e"))
+            .and_then(|b| b.bytes(attribute::CHAIN, &id(8)))
+            .unwrap();
+        let event = Event::parse(&event.received()).unwrap();
+        assert_eq!((event.number, event.chain), (3, id(8)));
+
+        let nothing = Attributes::default();
+        assert!(Validator::parse(&nothing).is_err());
+        assert!(Agent::parse(&nothing).is_err());
+        assert!(Request::parse(&nothing).is_err());
+        assert!(Grant::parse(&nothing).is_err());
+        assert!(Event::parse(&nothing).is_err());
+        assert_eq!(enrolled_slot(&nothing), None);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_says_so() {
+        let error = unsendable(std::io::ErrorKind::InvalidInput.into());
+        assert_eq!(error.code(), "io");
+        let refused = from_failure(Failure::Refused {
+            errno: 2,
+            message: Some("agent_unknown: no".into()),
+            replies: vec![],
+        });
+        assert_eq!(refused.code(), "agent_unknown");
+        let io = from_failure(Failure::Io(std::io::Error::from_raw_os_error(105)));
+        assert_eq!(io.errno(), 105);
+    }
+}

@@ -1,0 +1,1149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests, votes and events in words and in JSON.
+//!
+//! What an approver signs is shown whole; what stands in it is foreign and goes through [`clean`].
+
+use engine::{
+    address::Address,
+    event::{
+        self,
+        Kind,
+        Payload, //
+    },
+    governance::Detail,
+    op::Op,
+    refusal::Refusal,
+    request::{
+        Fact,
+        Request, //
+    },
+    vote::VoteRecord, //
+};
+use serde_json::{
+    json,
+    Value, //
+};
+
+use crate::{
+    client,
+    crypto::{
+        sha256,
+        validator_id, //
+    },
+    error::{
+        Error,
+        Result, //
+    },
+    ids::short,
+    output::{
+        clean,
+        quote, //
+    },
+    time::{
+        human_duration,
+        human_time, //
+    }, //
+};
+
+/// Decodes a request.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] `request_malformed`.
+pub(crate) fn decode(encoding: &[u8]) -> Result<Request<'_>> {
+    Request::decode(encoding).map_err(|error| {
+        Error::invalid(
+            "request_malformed",
+            format!("the request cannot be decoded: {error}; use the tcpctl that was built with the module"),
+        )
+    })
+}
+
+/// Text as JSON: itself when it is UTF-8, otherwise with the other bytes as escapes.
+pub(crate) fn json_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => clean(bytes),
+    }
+}
+
+/// Address and port: `10.0.0.1:443`, `[::1]:53`.
+fn address(family: u16, port: u16, bytes: &[u8]) -> String {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return format!("{}:{port}", Address::V4(v4));
+    }
+    if let Ok(v6) = <[u8; 16]>::try_from(bytes) {
+        return format!("[{}]:{port}", Address::V6(v6));
+    }
+    format!("address family {family}, port {port}")
+}
+
+/// A device number as `major:minor`.
+fn device(number: u64) -> String {
+    let major = (number & 0x000f_ff00) >> 8;
+    let minor = (number & 0xff) | ((number >> 12) & 0x000f_ff00);
+    format!("{major}:{minor}")
+}
+
+fn object(device_number: u64, inode: u64, generation: u32) -> String {
+    format!(
+        "inode {inode} on device {}, generation {generation}",
+        device(device_number)
+    )
+}
+
+/// The meaning of a COMMAND fact.
+fn command(op: Op, value: u32) -> String {
+    if op == Op::Kill {
+        let signal = i32::try_from(value)
+            .ok()
+            .and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
+        if let Some(signal) = signal {
+            return format!("{value} ({signal})");
+        }
+    }
+    value.to_string()
+}
+
+fn owner(id: u32) -> String {
+    match id {
+        u32::MAX => "unchanged".to_owned(),
+        _ => id.to_string(),
+    }
+}
+
+/// What a governance request would do.
+fn detail(detail: &Detail<'_>) -> String {
+    match detail {
+        Detail::AddValidator { weight, name, key } => format!(
+            "add validator {name}, weight {weight}, id {}",
+            hex::encode(validator_id(key))
+        ),
+        Detail::RemoveValidator { name } => format!("remove validator {name}"),
+        Detail::Mode(mode) => format!("set mode {}", mode.name()),
+        Detail::Unload => "let the module be unloaded".to_owned(),
+    }
+}
+
+/// One fact in words.
+fn fact_text(op: Op, fact: &Fact<'_>) -> String {
+    match fact {
+        Fact::Path(bytes)
+        | Fact::Target(bytes)
+        | Fact::Name(bytes)
+        | Fact::Hook(bytes)
+        | Fact::FsPath(bytes) => clean(bytes),
+        Fact::Arg(bytes) => quote(bytes),
+        Fact::TargetObject(of) => object(of.device, of.inode, of.generation),
+        Fact::Argc(count) => count.to_string(),
+        Fact::ArgsDigest(digest) => format!("sha256:{}", hex::encode(digest)),
+        Fact::Address {
+            family,
+            port,
+            address: bytes,
+        } => address(*family, *port, bytes),
+        Fact::Flags(flags) => format!("{flags:#x}"),
+        Fact::Mode(mode) => format!("{mode:#o}"),
+        Fact::Owner { uid, gid } => format!("user {}, group {}", owner(*uid), owner(*gid)),
+        Fact::Command(value) => command(op, *value),
+        Fact::Task { pid, agent, comm } => match agent {
+            0 => format!("process {pid} ({}), no agent", clean(comm)),
+            _ => format!("process {pid} ({}), agent {agent}", clean(comm)),
+        },
+        Fact::Size(bytes) => format!("{bytes} bytes"),
+        Fact::Version(version) => version.to_string(),
+        Fact::Detail(bytes) => match Detail::decode(op, bytes) {
+            Ok(of) => detail(&of),
+            Err(_) => hex::encode(bytes),
+        },
+    }
+}
+
+/// The name of a fact for people.
+fn fact_label(op: Op, fact: &Fact<'_>) -> &'static str {
+    match fact {
+        Fact::Path(_) => "path",
+        Fact::Target(_) => "target",
+        Fact::TargetObject(_) => "target object",
+        Fact::Name(_) => match op {
+            Op::Policy => "policy name",
+            _ => "name",
+        },
+        Fact::Argc(_) => "arguments",
+        Fact::Arg(_) => "argument",
+        Fact::ArgsDigest(_) => "arguments digest",
+        Fact::Address { .. } => "address",
+        Fact::Flags(_) => "flags",
+        Fact::Mode(_) => "mode",
+        Fact::Owner { .. } => "owner",
+        Fact::Command(_) => match op {
+            Op::Kill => "signal",
+            _ => "command",
+        },
+        Fact::Task { .. } => "task",
+        Fact::Size(_) => "size",
+        Fact::Version(_) => match op {
+            Op::Policy => "policy version",
+            _ => "version",
+        },
+        Fact::Detail(_) => "asks to",
+        Fact::Hook(_) => "hook",
+        Fact::FsPath(_) => "on its disk",
+    }
+}
+
+/// A fact as JSON: its meaning, and the bytes when they are text that may not be UTF-8.
+fn fact_json(op: Op, fact: &Fact<'_>) -> Value {
+    let mut value = json!({ "name": fact.name(), "tag": fact.tag() });
+    let extra = match fact {
+        Fact::Path(bytes)
+        | Fact::Target(bytes)
+        | Fact::Name(bytes)
+        | Fact::Hook(bytes)
+        | Fact::FsPath(bytes)
+        | Fact::Arg(bytes) => json!({ "value": json_text(bytes), "hex": hex::encode(bytes) }),
+        Fact::Argc(n) | Fact::Mode(n) | Fact::Command(n) => json!({ "value": n }),
+        Fact::Flags(n) | Fact::Size(n) | Fact::Version(n) => json!({ "value": n }),
+        _ => json!({ "value": fact_text(op, fact) }),
+    };
+    if let (Some(value), Value::Object(extra)) = (value.as_object_mut(), extra) {
+        value.extend(extra);
+    }
+    value
+}
+
+/// Who asks, in words.
+pub(crate) fn who(request: &Request<'_>) -> String {
+    let binding = &request.binding;
+    match binding.agent {
+        0 => format!("uid {} (no agent)", binding.uid),
+        id => format!(
+            "{} (class {}, agent {id}, uid {})",
+            clean(binding.agent_name.as_bytes()),
+            clean(binding.class.as_bytes()),
+            binding.uid
+        ),
+    }
+}
+
+/// Who asks, for a table.
+pub(crate) fn who_short(request: &Request<'_>) -> String {
+    let binding = &request.binding;
+    match binding.agent {
+        0 => format!("uid {}", binding.uid),
+        _ => format!(
+            "{}/{}",
+            clean(binding.class.as_bytes()),
+            clean(binding.agent_name.as_bytes())
+        ),
+    }
+}
+
+/// What the operation is about, for a table: the most telling fact.
+pub(crate) fn about(request: &Request<'_>) -> String {
+    let op = request.binding.op;
+    if op == Op::Policy {
+        let words: Vec<String> = request
+            .facts()
+            .filter_map(|fact| match fact {
+                Fact::Name(name) => Some(format!("load policy {}", clean(name))),
+                Fact::Version(version) => Some(format!("version {version}")),
+                _ => None,
+            })
+            .collect();
+        return words.join(" ");
+    }
+    let mut best: Option<(u8, Fact<'_>)> = None;
+    for fact in request.facts() {
+        let rank = match fact {
+            Fact::Detail(_) => 0,
+            Fact::Path(_) => 1,
+            Fact::Address { .. } => 2,
+            Fact::Task { .. } => 3,
+            Fact::Name(_) => 4,
+            Fact::Command(_) => 5,
+            _ => 9,
+        };
+        if rank < 9 && best.as_ref().is_none_or(|(than, _)| rank < *than) {
+            best = Some((rank, fact));
+        }
+    }
+    match best {
+        Some((_, fact)) => fact_text(op, &fact),
+        None => "-".to_owned(),
+    }
+}
+
+/// Basis points as a percentage: `75%`, `66.67%`.
+pub(crate) fn percent(basis_points: u16) -> String {
+    let (whole, part) = (basis_points / 100, basis_points % 100);
+    match part {
+        0 => format!("{whole}%"),
+        _ => {
+            format!("{whole}.{part:02}")
+                .trim_end_matches('0')
+                .to_owned()
+                + "%"
+        }
+    }
+}
+
+/// Whether the path that the task sees does not end with the object's path on its file system. An agent with mounts of its
+/// own can make the former say anything.
+fn is_elsewhere(request: &Request<'_>) -> bool {
+    let path = request.facts().find_map(|fact| match fact {
+        Fact::Path(path) => Some(path),
+        _ => None,
+    });
+    let on_disk = request.facts().find_map(|fact| match fact {
+        Fact::FsPath(path) => Some(path),
+        _ => None,
+    });
+    match (path, on_disk) {
+        (Some(path), Some(on_disk)) => {
+            // The root of a file system has no name there; a path that was cut cannot be compared.
+            on_disk != b"/" && !request.shortened && !path.ends_with(on_disk)
+        }
+        _ => false,
+    }
+}
+
+/// Everything that an approver of a request signs, as rows.
+pub(crate) fn request_rows(encoding: &[u8]) -> Result<Vec<(&'static str, String)>> {
+    let request = decode(encoding)?;
+    let (head, binding) = (&request.head, &request.binding);
+    let mut rows = vec![
+        ("request", hex::encode(sha256(encoding))),
+        ("operation", binding.op.name().to_owned()),
+        ("asked by", who(&request)),
+    ];
+    if request.shortened {
+        rows.push((
+            "WARNING",
+            "shortened: some path or argument is not shown whole; the arguments digest covers everything"
+                .to_owned(),
+        ));
+    }
+    if is_elsewhere(&request) {
+        rows.push((
+            "WARNING",
+            "the task sees the object under another path than its file system has it: a mount, or a root of its own"
+                .to_owned(),
+        ));
+    }
+    if binding.object.device != 0 || binding.object.inode != 0 {
+        rows.push((
+            "object",
+            object(
+                binding.object.device,
+                binding.object.inode,
+                binding.object.generation,
+            ),
+        ));
+    }
+    if binding.content.iter().any(|byte| *byte != 0) {
+        rows.push((
+            "content",
+            format!("sha256:{}", hex::encode(binding.content)),
+        ));
+    }
+    for fact in request.facts() {
+        rows.push((fact_label(binding.op, &fact), fact_text(binding.op, &fact)));
+    }
+    let rule = match binding.line {
+        0 => "the DEFAULT".to_owned(),
+        line => format!("line {line}"),
+    };
+    rows.push((
+        "rule",
+        match binding.policy_version {
+            0 => "no policy is loaded".to_owned(),
+            version => format!("{rule} of policy version {version}"),
+        },
+    ));
+    if binding.policy_version != 0 {
+        rows.push((
+            "policy digest",
+            format!("sha256:{}", hex::encode(binding.policy)),
+        ));
+    }
+    rows.push(("threshold", percent(binding.threshold_bp)));
+    rows.push((
+        "grant",
+        format!(
+            "{} within {}",
+            crate::output::count(usize::from(binding.uses), "use"),
+            human_duration(u64::from(binding.ttl_s).saturating_mul(1000))
+        ),
+    ));
+    rows.push(("made", human_time(head.wall_ms)));
+    rows.push((
+        "expires",
+        format!(
+            "{} ({} after it was made)",
+            human_time(expires_wall(&request)),
+            human_duration(head.expires_ms.saturating_sub(head.created_ms))
+        ),
+    ));
+    rows.push(("node", hex::encode(head.node)));
+    rows.push(("epoch", head.epoch.to_string()));
+    rows.push(("event", head.created.to_string()));
+    Ok(rows)
+}
+
+/// The wall time at which a request expires, as far as the wall clock can be trusted.
+fn expires_wall(request: &Request<'_>) -> u64 {
+    let head = &request.head;
+    head.wall_ms
+        .saturating_add(head.expires_ms.saturating_sub(head.created_ms))
+}
+
+/// A request as JSON.
+pub(crate) fn request_json(encoding: &[u8]) -> Result<Value> {
+    let request = decode(encoding)?;
+    let (head, binding) = (&request.head, &request.binding);
+    let op = binding.op;
+    let facts: Vec<Value> = request.facts().map(|fact| fact_json(op, &fact)).collect();
+    let args: Vec<String> = request
+        .facts()
+        .filter_map(|fact| match fact {
+            Fact::Arg(bytes) => Some(json_text(bytes)),
+            _ => None,
+        })
+        .collect();
+    let path = request.facts().find_map(|fact| match fact {
+        Fact::Path(bytes) => Some(json_text(bytes)),
+        _ => None,
+    });
+    Ok(json!({
+        "id": hex::encode(sha256(encoding)),
+        "node": hex::encode(head.node),
+        "epoch": head.epoch,
+        "nonce": hex::encode(head.nonce),
+        "created": head.created,
+        "created_ms": head.created_ms,
+        "expires_ms": head.expires_ms,
+        "wall_ms": head.wall_ms,
+        "op": op.name(),
+        "shortened": request.shortened,
+        "uid": binding.uid,
+        "agent": binding.agent,
+        "agent_name": binding.agent_name,
+        "class": binding.class,
+        "policy_version": binding.policy_version,
+        "policy_digest": hex::encode(binding.policy),
+        "threshold_bp": binding.threshold_bp,
+        "uses": binding.uses,
+        "ttl_s": binding.ttl_s,
+        "line": binding.line,
+        "object": {
+            "device": binding.object.device,
+            "inode": binding.object.inode,
+            "generation": binding.object.generation,
+        },
+        "content": hex::encode(binding.content),
+        "path": path,
+        "args": args,
+        "detail": request.detail().map(|of| detail(&of)),
+        "facts": facts,
+    }))
+}
+
+/// A vote record in rows.
+pub(crate) fn vote_rows(record: &VoteRecord<'_>) -> Vec<(&'static str, String)> {
+    let vote = &record.vote;
+    let clock: Vec<String> = vote
+        .clock
+        .iter()
+        .map(|(slot, value)| format!("{slot}:{value}"))
+        .collect();
+    vec![
+        ("verdict", vote.verdict.name().to_owned()),
+        ("request", hex::encode(vote.request)),
+        ("validator", hex::encode(vote.validator)),
+        ("node", hex::encode(vote.node)),
+        ("epoch", vote.epoch.to_string()),
+        (
+            "valid until",
+            format!("{} ms after the node's boot", vote.expires_ms),
+        ),
+        (
+            "reason",
+            match record.reason {
+                "" => "-".to_owned(),
+                reason => clean(reason.as_bytes()),
+            },
+        ),
+        ("clock", clock.join(" ")),
+        ("signature", hex::encode(record.signature)),
+    ]
+}
+
+/// A vote record as JSON.
+pub(crate) fn vote_json(record: &VoteRecord<'_>) -> Value {
+    let vote = &record.vote;
+    json!({
+        "verdict": vote.verdict.name(),
+        "request": hex::encode(vote.request),
+        "validator": hex::encode(vote.validator),
+        "node": hex::encode(vote.node),
+        "epoch": vote.epoch,
+        "expires_ms": vote.expires_ms,
+        "reason": record.reason,
+        "reason_digest": hex::encode(vote.reason_digest),
+        "clock": vote.clock.iter().collect::<Vec<(u16, u64)>>(),
+        "signature": hex::encode(record.signature),
+    })
+}
+
+/// The name of a validator by its slot.
+pub(crate) type Names = std::collections::BTreeMap<u16, String>;
+
+/// A validator's name, or its slot when the name is not known.
+pub(crate) fn validator_name(names: &Names, slot: u16) -> String {
+    match names.get(&slot) {
+        Some(name) => clean(name.as_bytes()),
+        None => format!("slot {slot}"),
+    }
+}
+
+/// Name of an errno for the results of events.
+fn errno_name(errno: u16) -> String {
+    match errno {
+        0 => "nothing".to_owned(),
+        _ => nix::errno::Errno::from_raw(i32::from(errno)).to_string(),
+    }
+}
+
+/// The result of an event in words, where the kind gives it a meaning.
+fn result_text(kind: Kind, result: u16) -> Option<String> {
+    let word = |words: &[&str]| {
+        usize::from(result)
+            .checked_sub(1)
+            .and_then(|index| words.get(index))
+            .map_or_else(|| result.to_string(), |word| (*word).to_owned())
+    };
+    Some(match kind {
+        Kind::Mode => word(&["permissive", "enforce"]),
+        Kind::Vote => word(&["approve", "deny"]),
+        Kind::Cancelled => word(&[
+            "by command",
+            "the policy changed",
+            "the validators changed",
+            "the agent ended",
+        ]),
+        Kind::GrantEnded => word(&[
+            "revoked",
+            "expired",
+            "used up",
+            "the policy changed",
+            "the validators changed",
+        ]),
+        Kind::Used => format!("{result} left"),
+        Kind::Refused => errno_name(result),
+        Kind::Audit => match result {
+            0 => "allowed".to_owned(),
+            errno => format!("enforce mode: {}", errno_name(errno)),
+        },
+        Kind::VoteRefused | Kind::ControlRefused => match Refusal::from_code(result) {
+            Some(refusal) => refusal.name().to_owned(),
+            None => result.to_string(),
+        },
+        _ => return None,
+    })
+}
+
+/// The payload of an event in words.
+fn payload_text(payload: &Payload<'_>) -> String {
+    match payload {
+        Payload::None => String::new(),
+        Payload::Loaded { version } => format!("version {}", clean(version.as_bytes())),
+        Payload::Policy {
+            version,
+            digest,
+            name,
+        } => format!("{name} version {version}, sha256:{}", hex::encode(digest)),
+        Payload::Validator(record) => format!(
+            "{} slot {} weight {} id {}",
+            record.name,
+            record.slot,
+            record.weight,
+            short(&validator_id(record.key))
+        ),
+        Payload::Sealed { policy, total } => {
+            format!(
+                "total weight {total}, policy sha256:{}",
+                hex::encode(policy)
+            )
+        }
+        Payload::Request(encoding) => match Request::decode(encoding) {
+            Ok(request) => format!(
+                "by {}: {}, needs {}",
+                who(&request),
+                about(&request),
+                percent(request.binding.threshold_bp)
+            ),
+            Err(error) => error.to_string(),
+        },
+        Payload::Vote(record) => match VoteRecord::decode(record) {
+            Ok(record) if !record.reason.is_empty() => {
+                format!("reason: {}", clean(record.reason.as_bytes()))
+            }
+            _ => String::new(),
+        },
+        Payload::Tally(tally) => format!(
+            "approve {} deny {} of {}",
+            tally.approve, tally.deny, tally.total
+        ),
+        Payload::Agent {
+            parent,
+            pid,
+            class,
+            name,
+        } => {
+            let parent = match parent {
+                0 => String::new(),
+                id => format!(", started by agent {id}"),
+            };
+            format!("{name} of class {class}, process {pid}{parent}")
+        }
+        Payload::Path(path) => clean(path),
+        Payload::Tried(tried) => clean(tried.as_bytes()),
+    }
+}
+
+/// The payload of an event as JSON.
+fn payload_json(payload: &Payload<'_>) -> Value {
+    match payload {
+        Payload::None => Value::Null,
+        Payload::Loaded { version } => json!({ "version": version }),
+        Payload::Policy {
+            version,
+            digest,
+            name,
+        } => json!({ "name": name, "version": version, "digest": hex::encode(digest) }),
+        Payload::Validator(record) => json!({
+            "name": record.name,
+            "slot": record.slot,
+            "weight": record.weight,
+            "key": hex::encode(record.key),
+            "id": hex::encode(validator_id(record.key)),
+        }),
+        Payload::Sealed { policy, total } => {
+            json!({ "policy_digest": hex::encode(policy), "total": total })
+        }
+        Payload::Request(encoding) => {
+            let mut value = request_json(encoding).unwrap_or(Value::Null);
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("encoding".to_owned(), json!(hex::encode(encoding)));
+            }
+            value
+        }
+        Payload::Vote(bytes) => match VoteRecord::decode(bytes) {
+            Ok(record) => {
+                let mut value = vote_json(&record);
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("record".to_owned(), json!(hex::encode(bytes)));
+                }
+                value
+            }
+            Err(_) => json!({ "record": hex::encode(bytes) }),
+        },
+        Payload::Tally(tally) => {
+            json!({ "approve": tally.approve, "deny": tally.deny, "total": tally.total })
+        }
+        Payload::Agent {
+            parent,
+            pid,
+            class,
+            name,
+        } => json!({ "parent": parent, "pid": pid, "class": class, "name": name }),
+        Payload::Path(path) => json!({ "path": json_text(path), "path_hex": hex::encode(path) }),
+        Payload::Tried(tried) => json!({ "tried": tried }),
+    }
+}
+
+/// Decodes an event.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] `event_malformed`.
+pub(crate) fn decode_event(event: &client::Event) -> Result<event::Event<'_>> {
+    event::Event::decode(&event.encoding).map_err(|error| {
+        Error::invalid(
+            "event_malformed",
+            format!(
+                "event {} cannot be decoded: {error}; use the tcpctl that was built with the module",
+                event.number
+            ),
+        )
+    })
+}
+
+/// An event on one line.
+///
+/// # Errors
+///
+/// As [`decode_event`].
+pub(crate) fn event_line(event: &client::Event, names: &Names) -> Result<String> {
+    let decoded = decode_event(event)?;
+    let header = &decoded.header;
+    let mut words = vec![
+        format!("{:>6}", header.number),
+        human_time(header.wall_ms),
+        format!("{:<17}", header.kind.name()),
+    ];
+    // These kinds name the operation and the validator already.
+    let told = matches!(
+        header.kind,
+        Kind::Policy | Kind::ValidatorAdded | Kind::ValidatorRemoved | Kind::Mode
+    );
+    if let Some(op) = header.op.filter(|_| !told) {
+        words.push(op.name().to_owned());
+    }
+    if header.request != [0; 32] {
+        words.push(short(&header.request));
+    }
+    if header.slot != 0 && !told {
+        words.push(validator_name(names, header.slot));
+    }
+    if let Some(text) = result_text(header.kind, header.result) {
+        words.push(text);
+    }
+    let payload = decoded.decode_payload();
+    if header.agent != 0 && header.kind != Kind::Request {
+        words.push(format!("agent {}", header.agent));
+    }
+    match payload {
+        Ok(payload) => words.push(payload_text(&payload)),
+        Err(error) => words.push(format!("(payload: {error})")),
+    }
+    if header.line != 0 {
+        words.push(format!("(rule in line {})", header.line));
+    }
+    words.retain(|word| !word.is_empty());
+    Ok(words.join(" "))
+}
+
+/// An event as JSON.
+///
+/// # Errors
+///
+/// As [`decode_event`].
+pub(crate) fn event_json(event: &client::Event, names: &Names) -> Result<Value> {
+    let decoded = decode_event(event)?;
+    let header = &decoded.header;
+    let payload = decoded
+        .decode_payload()
+        .map_or(Value::Null, |payload| payload_json(&payload));
+    let request = (header.request != [0; 32]).then(|| hex::encode(header.request));
+    Ok(json!({
+        "number": header.number,
+        "boot_ms": header.boot_ms,
+        "wall_ms": header.wall_ms,
+        "kind": header.kind.name(),
+        "op": header.op.map(Op::name),
+        "uid": header.uid,
+        "agent": header.agent,
+        "request": request,
+        "slot": header.slot,
+        "validator": names.get(&header.slot),
+        "result": header.result,
+        "result_text": result_text(header.kind, header.result),
+        "line": header.line,
+        "payload": payload,
+        "chain": hex::encode(event.chain),
+    }))
+}
+
+/// Remembers the names of validators that events tell about.
+pub(crate) fn learn_names(event: &client::Event, names: &mut Names) {
+    if let Ok(decoded) = decode_event(event) {
+        if let Ok(Payload::Validator(record)) = decoded.decode_payload() {
+            names.insert(record.slot, record.name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use engine::request::{
+        Binding,
+        Head,
+        Object, //
+    };
+
+    /// A request with the facts given, for tests.
+    pub(crate) fn sample(op: Op, agent: u64, facts: &[Fact<'_>]) -> Vec<u8> {
+        let content = match op {
+            Op::Exec => [0xcc; 32],
+            _ => [0; 32],
+        };
+        let (class, agent_name) = match agent {
+            0 => ("", ""),
+            _ => ("builder", "make"),
+        };
+        let mut out = [0; engine::request::MAX_LEN];
+        let length = engine::request::encode(
+            &Head {
+                node: &[1; 32],
+                epoch: 7,
+                nonce: &[2; 16],
+                created: 5,
+                created_ms: 1_000,
+                expires_ms: 601_000,
+                wall_ms: 1_700_000_000_000,
+            },
+            &Binding {
+                op,
+                uid: 1000,
+                agent,
+                policy_version: 3,
+                policy: &[4; 32],
+                threshold_bp: 7500,
+                uses: 1,
+                ttl_s: 300,
+                line: 12,
+                object: Object {
+                    device: 0x10_0801,
+                    inode: 42,
+                    generation: 6,
+                },
+                content: &content,
+                class,
+                agent_name,
+            },
+            facts,
+            &mut out,
+        )
+        .unwrap();
+        out[..length].to_vec()
+    }
+
+    fn text(encoding: &[u8]) -> String {
+        crate::output::pairs(&request_rows(encoding).unwrap())
+    }
+
+    #[test]
+    fn an_approver_sees_everything_that_is_signed() {
+        let encoding = sample(
+            Op::Exec,
+            9,
+            &[
+                Fact::Path(b"/usr/bin/\x1b[31mrm"),
+                Fact::Argc(3),
+                Fact::Arg(b"rm"),
+                Fact::Arg(b"-rf"),
+                Fact::Arg(b"/a b"),
+                Fact::ArgsDigest(&[0xdd; 32]),
+                Fact::Hook(b"bprm_check_security"),
+            ],
+        );
+        let shown = text(&encoding);
+        for part in [
+            "EXEC",
+            "make (class builder, agent 9, uid 1000)",
+            "/usr/bin/\\u{1b}[31mrm",
+            "\"/a b\"",
+            "inode 42 on device 8:257, generation 6",
+            &"cc".repeat(32),
+            &"dd".repeat(32),
+            "75%",
+            "line 12 of policy version 3",
+            "1 use within 5m",
+            "2023-11-14 22:13:20 UTC",
+            "2023-11-14 22:23:20 UTC (10m after it was made)",
+            "bprm_check_security",
+            &hex::encode(sha256(&encoding)),
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        assert!(!shown.contains('\x1b'));
+        assert!(!shown.contains("WARNING"));
+        let value = request_json(&encoding).unwrap();
+        assert_eq!(value["args"], json!(["rm", "-rf", "/a b"]));
+        assert_eq!(value["path"], "/usr/bin/\u{1b}[31mrm");
+        assert_eq!(value["op"], "EXEC");
+    }
+
+    #[test]
+    fn a_path_of_the_tasks_own_making_is_warned_about() {
+        for (path, on_disk, warned) in [
+            (&b"/etc/passwd"[..], &b"/etc/passwd"[..], false),
+            (b"/srv/a/b", b"/a/b", false),
+            (b"/srv", b"/", false),
+            (b"/tmp/harmless", b"/etc/passwd", true),
+        ] {
+            let facts = [Fact::Path(path), Fact::FsPath(on_disk)];
+            let shown = text(&sample(Op::FileWrite, 9, &facts));
+            assert_eq!(shown.contains("WARNING"), warned, "{shown}");
+            assert!(shown.contains("on its disk"));
+        }
+    }
+
+    #[test]
+    fn a_shortened_request_says_so() {
+        let long = vec![b'x'; 2000];
+        let encoding = sample(Op::FileWrite, 9, &[Fact::Path(&long)]);
+        assert!(text(&encoding).contains("WARNING"));
+        assert_eq!(request_json(&encoding).unwrap()["shortened"], true);
+    }
+
+    #[test]
+    fn every_fact_has_words() {
+        let shown = text(&sample(
+            Op::Kill,
+            9,
+            &[
+                Fact::Target(b"/t"),
+                Fact::TargetObject(Object {
+                    device: 1,
+                    inode: 2,
+                    generation: 3,
+                }),
+                Fact::Name(b"n"),
+                Fact::Address {
+                    family: 2,
+                    port: 443,
+                    address: &[10, 0, 0, 1],
+                },
+                Fact::Flags(0x41),
+                Fact::Mode(0o755),
+                Fact::Owner {
+                    uid: 0,
+                    gid: u32::MAX,
+                },
+                Fact::Command(9),
+                Fact::Task {
+                    pid: 77,
+                    agent: 0,
+                    comm: b"init",
+                },
+                Fact::Size(10),
+                Fact::Version(4),
+            ],
+        ));
+        for part in [
+            "10.0.0.1:443",
+            "0x41",
+            "0o755",
+            "user 0, group unchanged",
+            "9 (SIGKILL)",
+            "process 77 (init), no agent",
+            "10 bytes",
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        assert_eq!(
+            address(10, 53, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            "[::1]:53"
+        );
+        assert_eq!(address(16, 0, &[]), "address family 16, port 0");
+    }
+
+    #[test]
+    fn governance_requests_say_what_they_would_do() {
+        let mut key = [7; 65];
+        key[0] = 4;
+        let mut buffer = [0; engine::governance::MAX_DETAIL];
+        for (op, of, part) in [
+            (
+                Op::Validator,
+                Detail::AddValidator {
+                    weight: 3,
+                    name: "eve",
+                    key: &key,
+                },
+                "add validator eve, weight 3, id ",
+            ),
+            (
+                Op::Validator,
+                Detail::RemoveValidator { name: "eve" },
+                "remove validator eve",
+            ),
+            (
+                Op::Mode,
+                Detail::Mode(engine::governance::Mode::Permissive),
+                "set mode permissive",
+            ),
+            (Op::Unload, Detail::Unload, "let the module be unloaded"),
+        ] {
+            let length = of.encode(&mut buffer).unwrap();
+            let encoding = sample(op, 0, &[Fact::Detail(&buffer[..length])]);
+            assert!(text(&encoding).contains(part), "{part}");
+            let request = decode(&encoding).unwrap();
+            assert!(about(&request).starts_with(part));
+            assert_eq!(who_short(&request), "uid 1000");
+        }
+    }
+
+    #[test]
+    fn a_policy_request_names_the_policy() {
+        let encoding = sample(Op::Policy, 0, &[Fact::Name(b"web"), Fact::Version(3)]);
+        assert_eq!(
+            about(&decode(&encoding).unwrap()),
+            "load policy web version 3"
+        );
+    }
+
+    #[test]
+    fn percentages_are_short() {
+        for (points, shown) in [
+            (7500, "75%"),
+            (6667, "66.67%"),
+            (9050, "90.5%"),
+            (5001, "50.01%"),
+        ] {
+            assert_eq!(percent(points), shown);
+        }
+    }
+
+    #[test]
+    fn malformed_encodings_are_refused() {
+        assert_eq!(decode(b"x").unwrap_err().code(), "request_malformed");
+        let event = client::Event {
+            number: 1,
+            encoding: b"x".to_vec(),
+            chain: [0; 32],
+        };
+        assert_eq!(
+            event_line(&event, &Names::new()).unwrap_err().code(),
+            "event_malformed"
+        );
+    }
+
+    /// An event of a kind, for tests.
+    pub(crate) fn sample_event(
+        number: u64,
+        kind: Kind,
+        result: u16,
+        payload: &Payload<'_>,
+    ) -> client::Event {
+        let mut bytes = [0; engine::limits::EVENT_PAYLOAD];
+        let length = payload.encode(&mut bytes).unwrap();
+        let event = event::Event {
+            header: event::Header {
+                number,
+                boot_ms: 10,
+                wall_ms: 1_700_000_000_000,
+                kind,
+                op: Some(Op::Exec),
+                uid: 1000,
+                agent: 9,
+                request: [0xab; 32],
+                slot: 2,
+                result,
+                line: 12,
+            },
+            payload: &bytes[..length],
+        };
+        let mut out = [0; engine::limits::EVENT_PAYLOAD + event::HEADER_LEN];
+        let length = event.encode(&mut out).unwrap();
+        client::Event {
+            number,
+            encoding: out[..length].to_vec(),
+            chain: [3; 32],
+        }
+    }
+
+    #[test]
+    fn events_have_words_and_json() {
+        let mut key = [7; 65];
+        key[0] = 4;
+        let request = sample(Op::FileWrite, 9, &[Fact::Path(b"/etc/x")]);
+        let tally = event::Tally {
+            approve: 3,
+            deny: 1,
+            total: 4,
+        };
+        let record = engine::governance::ValidatorRecord {
+            slot: 2,
+            weight: 1,
+            name: "bob",
+            key: &key,
+        };
+        let mut names = Names::new();
+        for (kind, result, payload, part) in [
+            (
+                Kind::Loaded,
+                0,
+                Payload::Loaded { version: "1.0" },
+                "version 1.0",
+            ),
+            (
+                Kind::Policy,
+                0,
+                Payload::Policy {
+                    version: 2,
+                    digest: &[1; 32],
+                    name: "web",
+                },
+                "web version 2",
+            ),
+            (
+                Kind::ValidatorAdded,
+                0,
+                Payload::Validator(record),
+                "bob slot 2 weight 1",
+            ),
+            (
+                Kind::Sealed,
+                0,
+                Payload::Sealed {
+                    policy: &[1; 32],
+                    total: 4,
+                },
+                "total weight 4",
+            ),
+            (Kind::Mode, 2, Payload::None, "enforce"),
+            (
+                Kind::Request,
+                0,
+                Payload::Request(&request),
+                "/etc/x, needs 75%",
+            ),
+            (
+                Kind::Granted,
+                0,
+                Payload::Tally(tally),
+                "approve 3 deny 1 of 4",
+            ),
+            (Kind::Cancelled, 2, Payload::None, "the policy changed"),
+            (Kind::Used, 0, Payload::None, "0 left"),
+            (Kind::GrantEnded, 3, Payload::None, "used up"),
+            (
+                Kind::Agent,
+                0,
+                Payload::Agent {
+                    parent: 4,
+                    pid: 77,
+                    class: "c",
+                    name: "n",
+                },
+                "n of class c, process 77, started by agent 4",
+            ),
+            (Kind::Refused, 13, Payload::Path(b"/p"), "EACCES"),
+            (
+                Kind::Audit,
+                0,
+                Payload::Path(b"/p\n"),
+                "allowed agent 9 /p\\n",
+            ),
+            (Kind::VoteRefused, 16, Payload::None, "vote_forged"),
+            (Kind::ControlRefused, 32, Payload::Tried("seal"), "labelled"),
+        ] {
+            let event = sample_event(8, kind, result, &payload);
+            learn_names(&event, &mut names);
+            let line = event_line(&event, &names).unwrap();
+            assert!(line.contains(part), "{part} in {line}");
+            assert!(line.contains(kind.name()));
+            let value = event_json(&event, &names).unwrap();
+            assert_eq!(value["number"], 8);
+            assert_eq!(value["kind"], kind.name());
+        }
+        assert_eq!(validator_name(&names, 2), "bob");
+        assert_eq!(validator_name(&names, 3), "slot 3");
+    }
+}

@@ -1,0 +1,641 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `tcpctl vote`: signing and submitting votes.
+
+use std::{
+    path::{
+        Path,
+        PathBuf, //
+    },
+    time::Duration, //
+};
+
+use clap::{
+    Args,
+    Subcommand, //
+};
+use engine::{
+    clock::{
+        ClaimedClock,
+        NodeClock,
+        SLOTS, //
+    },
+    limits,
+    quorum::Verdict,
+    vote::{
+        self,
+        Vote,
+        VoteRecord, //
+    },
+    wire::Writer, //
+};
+use serde_json::json;
+
+use crate::{
+    client::{
+        Accepted,
+        Client,
+        RequestState, //
+    },
+    crypto::{
+        public_argument,
+        validator_id,
+        verify,
+        PrivateKey,
+        Sha256, //
+    },
+    describe,
+    error::{
+        Error,
+        Result, //
+    },
+    exported::{
+        peers,
+        Basis,
+        Exported, //
+    },
+    file,
+    ids::{
+        self,
+        Prefix, //
+    },
+    key,
+    output::{
+        clean,
+        note,
+        pairs,
+        Output,
+        Tone, //
+    },
+    request,
+    sidecar::Sidecar,
+    time, //
+};
+
+/// What to do with votes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign a vote that approves a request, and submit it
+    ///
+    /// Shows the whole request, checks that its id is the digest of its encoding, and signs. The validator's clock is kept
+    /// in FILE.clock beside the key. With --request the vote is made from a file of `tcpctl request export`, on any
+    /// machine; with --out it is written and not submitted.
+    #[command(
+        after_help = "Examples:\n  tcpctl vote approve 3f9a12c4 --as alice --key alice.key --reason 'ticket 12'\n  \
+                      tcpctl vote approve 3f9a12c4 --as bob --key bob.key --request r.json --out bob.vote"
+    )]
+    Approve(Cast),
+    /// Sign a vote that denies a request, and submit it
+    #[command(
+        after_help = "Example:\n  tcpctl vote deny 3f9a12c4 --as bob --key bob.key --reason 'not in the change window'"
+    )]
+    Deny(Cast),
+    /// Submit a vote record that was written with --out
+    #[command(after_help = "Example:\n  tcpctl vote submit bob.vote")]
+    Submit {
+        /// The vote record; - reads standard input
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+    },
+    /// Show what a vote record says, and check its signature
+    #[command(after_help = "Example:\n  tcpctl vote show bob.vote --key bob.key.pub")]
+    Show {
+        /// The vote record; - reads standard input
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+        /// Public key to check the signature with
+        #[arg(long, value_name = "FILE|HEX")]
+        key: Option<String>,
+    },
+}
+
+/// How to vote.
+#[derive(Debug, Args)]
+pub(crate) struct Cast {
+    /// Id of the request, at least its first 8 digits
+    #[arg(value_name = "ID", value_parser = ids::parse)]
+    id: Prefix,
+    /// Name under which the key is enrolled
+    #[arg(long = "as", value_name = "NAME")]
+    name: String,
+    /// The validator's private key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Why, at most 256 bytes; it is signed and stays in the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Write the vote record instead of submitting it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Take the request from a file of `tcpctl request export`
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
+    /// Let the vote expire before the request does (30s, 10m, 2h)
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    expires: Option<Duration>,
+    /// The validator's slot, where it cannot be read (it takes CAP_MAC_ADMIN): see `tcpctl validator list`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=128))]
+    slot: Option<u16>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// The refusals of the node, and those of files and keys.
+pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
+    match command {
+        Command::Approve(cast) => run_cast(cast, Verdict::Approve, output),
+        Command::Deny(cast) => run_cast(cast, Verdict::Deny, output),
+        Command::Submit { file } => {
+            let record = file::read(file, vote::MAX_RECORD)?;
+            decode(&record)?;
+            let accepted = Client::open()?.vote_submit(&record)?;
+            print_accepted(&accepted, output)
+        }
+        Command::Show { file, key } => show(file, key.as_deref(), output),
+    }
+}
+
+/// Decodes a vote record.
+fn decode(record: &[u8]) -> Result<VoteRecord<'_>> {
+    VoteRecord::decode(record).map_err(|refusal| Error::Refused {
+        code: refusal.name().to_owned(),
+        errno: refusal.errno(),
+        message: refusal.message().to_owned(),
+    })
+}
+
+/// A vote ready to be signed.
+struct Draft<'a> {
+    basis: &'a Basis,
+    verdict: Verdict,
+    reason: &'a str,
+    expires_ms: u64,
+    clock: &'a NodeClock,
+}
+
+impl Draft<'_> {
+    /// Signs it: the vote record.
+    fn sign(&self, key: &PrivateKey) -> Result<Vec<u8>> {
+        let request = describe::decode(&self.basis.encoding)?;
+        let wrong = |error: engine::wire::Error| {
+            Error::invalid("vote", format!("the vote cannot be encoded: {error}"))
+        };
+        let mut entries = [0; SLOTS * engine::clock::ENTRY_LEN];
+        let mut writer = Writer::new(&mut entries);
+        self.clock.encode(&mut writer).map_err(wrong)?;
+        let claimed = ClaimedClock::decode(writer.written()).map_err(wrong)?;
+        let vote = Vote {
+            node: request.head.node,
+            epoch: request.head.epoch,
+            request: &self.basis.id,
+            validator: &validator_id(&key.point()),
+            verdict: self.verdict,
+            expires_ms: self.expires_ms,
+            reason_digest: &vote::reason_digest::<Sha256>(self.reason),
+            clock: claimed,
+        };
+        let mut signed = [0; vote::MAX_SIGNED];
+        let length = vote.encode_signed(&mut signed).map_err(wrong)?;
+        let signed = signed.get(..length).unwrap_or_default();
+        let signature = key.sign(signed);
+        let mut record = [0; vote::MAX_RECORD];
+        let length =
+            vote::encode_record(signed, &signature, self.reason, &mut record).map_err(wrong)?;
+        Ok(record.get(..length).unwrap_or_default().to_vec())
+    }
+}
+
+/// The clock of the next vote of the validator in `slot`: at least what it signed before, what the node accepted from it,
+/// and everything that the node has seen; and strictly later in its own entry.
+fn next_clock(basis: &Basis, slot: u16, last: &NodeClock, created: u64) -> Result<NodeClock> {
+    let mut clock = last.clone();
+    clock.merge(&basis.clock);
+    for peer in &basis.validators {
+        if peer.slot == slot {
+            clock.merge(&peer.clock);
+        }
+    }
+    if clock.next_vote(slot, created) {
+        Ok(clock)
+    } else {
+        Err(Error::invalid(
+            "slot",
+            format!("slot {slot} is not a validator's, or its clock is at its end"),
+        ))
+    }
+}
+
+/// The slot of a key, from whatever knows it.
+fn find_slot(cast: &Cast, basis: &Basis, id: &[u8; 32], remembered: Option<u16>) -> Result<u16> {
+    let known = basis.validators.iter().find(|peer| peer.id == *id);
+    if !basis.validators.is_empty() {
+        let named = basis.validators.iter().find(|peer| peer.name == cast.name);
+        match (known, named) {
+            (Some(known), _) if known.name != cast.name => {
+                return Err(Error::invalid(
+                    "other_validator",
+                    format!(
+                        "this key is enrolled as `{}`, not `{}`: check --as and --key",
+                        clean(known.name.as_bytes()),
+                        clean(cast.name.as_bytes())
+                    ),
+                ))
+            }
+            (None, Some(_)) => {
+                return Err(Error::invalid(
+                    "other_validator",
+                    format!(
+                        "`{}` is enrolled with another key: check --as and --key",
+                        clean(cast.name.as_bytes())
+                    ),
+                ))
+            }
+            (None, None) => {
+                return Err(Error::invalid(
+                    "vote_unknown_validator",
+                    "vote_unknown_validator: the key is not enrolled here; compare with `tcpctl validator list`",
+                ))
+            }
+            _ => {}
+        }
+    }
+    known
+        .map(|peer| peer.slot)
+        .or(cast.slot)
+        .or(remembered)
+        .ok_or_else(|| {
+            Error::invalid(
+                "slot_unknown",
+                "the validator's slot is not known here: only root can read it. Give it with --slot N (root sees it \
+                 in `tcpctl validator list`), or vote from a file that root exported with `tcpctl request export`",
+            )
+        })
+}
+
+/// Reads the request and the clocks from the node.
+fn online(client: &mut Client, id: &Prefix) -> Result<Basis> {
+    let request = request::find(client, id)?;
+    if request.state != RequestState::Open {
+        return Err(Error::Refused {
+            code: "request_closed".to_owned(),
+            errno: engine::refusal::errno::EALREADY,
+            message: format!(
+                "request_closed: the request is already {}; see `tcpctl request show {}`",
+                request.state.name(),
+                ids::short(&request.id)
+            ),
+        });
+    }
+    let validators = client.validators().unwrap_or_default();
+    // Read last, so that the clock is not older than the request.
+    let status = client.status()?;
+    Ok(Basis {
+        id: request.id,
+        encoding: request.encoding,
+        clock: status.clock,
+        boot_ms: status.boot_ms,
+        wall_ms: status.wall_ms,
+        validators: peers(&validators),
+    })
+}
+
+fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
+    if cast.reason.len() > limits::REASON {
+        return Err(Error::Usage(format!(
+            "the reason has {} bytes: at most {} can be signed",
+            cast.reason.len(),
+            limits::REASON
+        )));
+    }
+    let key = PrivateKey::read(&cast.key)?;
+    if let Some(warning) = key::exposed(&cast.key) {
+        note(output, &warning);
+    }
+    let id = validator_id(&key.point());
+
+    let mut client = None;
+    let basis = match &cast.request {
+        Some(path) => Exported::read(path)?,
+        None => online(client.insert(Client::open()?), &cast.id)?,
+    };
+    if !cast.id.matches(&basis.id) {
+        return Err(Error::invalid(
+            "request_unknown",
+            format!(
+                "the file holds request {}, not {}: check both",
+                ids::short(&basis.id),
+                cast.id
+            ),
+        ));
+    }
+    if crate::crypto::sha256(&basis.encoding) != basis.id {
+        return Err(Error::invalid(
+            "request_forged",
+            "the request's id is not the digest of its encoding: do not sign it, and look at the node",
+        ));
+    }
+    let request = describe::decode(&basis.encoding)?;
+    let now_ms = basis.now_ms(time::wall_ms());
+    if now_ms > request.head.expires_ms {
+        return Err(Error::invalid(
+            "vote_expired",
+            "vote_expired: the request has expired; have the operation tried again, and vote on the new request",
+        ));
+    }
+    let expires_ms = match cast.expires {
+        Some(life) => u64::try_from(life.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(now_ms)
+            .min(request.head.expires_ms),
+        None => request.head.expires_ms,
+    };
+
+    let mut sidecar = Sidecar::open(&cast.key, &id)?;
+    let slot = find_slot(cast, &basis, &id, sidecar.slot(request.head.node))?;
+    let last = sidecar.clock(request.head.node)?;
+    let clock = next_clock(&basis, slot, &last, request.head.created)?;
+
+    if !output.json {
+        let mut rows = describe::request_rows(&basis.encoding)?;
+        if !cast.reason.is_empty() {
+            rows.push(("reason", clean(cast.reason.as_bytes())));
+        }
+        let tone = match verdict {
+            Verdict::Approve => Tone::Good,
+            Verdict::Deny => Tone::Bad,
+        };
+        rows.push(("your vote", output.paint(tone, verdict.name())));
+        output.raw(pairs(&rows).as_bytes())?;
+    }
+
+    // From here on this entry counts as used, whatever becomes of the signature.
+    sidecar.advance(request.head.node, request.head.epoch, slot, &clock)?;
+    let record = Draft {
+        basis: &basis,
+        verdict,
+        reason: &cast.reason,
+        expires_ms,
+        clock: &clock,
+    }
+    .sign(&key)?;
+    drop(sidecar);
+
+    match &cast.out {
+        Some(path) => {
+            file::replace(path, 0o644, &record)?;
+            if output.json {
+                let mut value = describe::vote_json(&decode(&record)?);
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("file".to_owned(), json!(path));
+                    fields.insert("signs".to_owned(), describe::request_json(&basis.encoding)?);
+                }
+                return output.json(&value);
+            }
+            output.line(&format!("written to {}", path.display()))?;
+            note(
+                output,
+                &format!(
+                    "Submit it on the node with `tcpctl vote submit {}`.",
+                    path.display()
+                ),
+            );
+            Ok(())
+        }
+        None => {
+            let mut client = match client {
+                Some(client) => client,
+                None => Client::open()?,
+            };
+            let accepted = client.vote_submit(&record)?;
+            print_accepted(&accepted, output)
+        }
+    }
+}
+
+/// Tells what became of a vote.
+fn print_accepted(accepted: &Accepted, output: &Output) -> Result<()> {
+    output.either(
+        &json!({
+            "outcome": "accepted",
+            "request": hex::encode(accepted.id),
+            "state": accepted.state.name(),
+            "approve": accepted.approve,
+            "deny": accepted.deny,
+            "total": accepted.total,
+        }),
+        || {
+            format!(
+                "accepted: request {} is {} (approve {}, deny {}, of {})",
+                ids::short(&accepted.id),
+                output.paint(request::tone(accepted.state), accepted.state.name()),
+                accepted.approve,
+                accepted.deny,
+                accepted.total
+            )
+        },
+    )
+}
+
+fn show(path: &Path, key: Option<&str>, output: &Output) -> Result<()> {
+    let bytes = file::read(path, vote::MAX_RECORD)?;
+    let record = decode(&bytes)?;
+    let reason = record.check_reason::<Sha256>().is_ok();
+    let verified = match key {
+        Some(argument) => {
+            let point = public_argument(argument)?;
+            Some(
+                validator_id(&point) == *record.vote.validator
+                    && verify(&point, record.signed, record.signature),
+            )
+        }
+        None => None,
+    };
+    if output.json {
+        let mut value = describe::vote_json(&record);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("reason_matches".to_owned(), json!(reason));
+            fields.insert("verified".to_owned(), json!(verified));
+        }
+        output.json(&value)?;
+    } else {
+        let mut rows = describe::vote_rows(&record);
+        if !reason {
+            rows.push((
+                "WARNING",
+                "the reason is not the one that was signed".to_owned(),
+            ));
+        }
+        rows.push((
+            "verified",
+            match verified {
+                Some(true) => output.paint(Tone::Good, "yes"),
+                Some(false) => output.paint(Tone::Bad, "NO: not signed by this key"),
+                None => "not checked: give the public key with --key".to_owned(),
+            },
+        ));
+        output.raw(pairs(&rows).as_bytes())?;
+    }
+    if !reason || verified == Some(false) {
+        return Err(Error::Reported);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exported;
+    use engine::{
+        op::Op,
+        request::Fact,
+        vote::{
+            RequestState as Open,
+            Situation,
+            ValidatorState, //
+        }, //
+    };
+
+    fn basis(clock: &[(u16, u64)]) -> Basis {
+        let encoding = describe::tests::sample(Op::FileWrite, 9, &[Fact::Path(b"/x")]);
+        Basis {
+            id: crate::crypto::sha256(&encoding),
+            encoding,
+            clock: exported::clock(clock).unwrap(),
+            boot_ms: 2000,
+            wall_ms: time::wall_ms(),
+            validators: Vec::new(),
+        }
+    }
+
+    fn cast(name: &str, slot: Option<u16>) -> Cast {
+        Cast {
+            id: ids::parse("00000000").unwrap(),
+            name: name.to_owned(),
+            key: PathBuf::new(),
+            reason: String::new(),
+            out: None,
+            request: None,
+            expires: None,
+            slot,
+        }
+    }
+
+    /// The engine's own rules, which are the kernel's, accept what is signed here; and each change is refused.
+    #[test]
+    fn the_engine_accepts_what_is_signed() {
+        let key = PrivateKey::generate();
+        let basis = basis(&[(0, 9), (1, 4), (3, 2)]);
+        let last = exported::clock(&[(0, 6), (3, 2)]).unwrap();
+        let clock = next_clock(&basis, 3, &last, 5).unwrap();
+        for (verdict, reason) in [(Verdict::Approve, "ticket 12"), (Verdict::Deny, "")] {
+            let record = Draft {
+                basis: &basis,
+                verdict,
+                reason,
+                expires_ms: 601_000,
+                clock: &clock,
+            }
+            .sign(&key)
+            .unwrap();
+            let decoded = VoteRecord::decode(&record).unwrap();
+            assert_eq!(decoded.vote.verdict, verdict);
+            assert_eq!(decoded.reason, reason);
+            assert!(verify(&key.point(), decoded.signed, decoded.signature));
+            let situation = Situation {
+                node: &[1; 32],
+                epoch: 7,
+                now_ms: 2000,
+                request: Some(Open {
+                    open: true,
+                    created: 5,
+                    expires_ms: 601_000,
+                }),
+                validator: Some(ValidatorState {
+                    slot: 3,
+                    voted: false,
+                    last: &last,
+                }),
+                clock: &basis.clock,
+            };
+            assert_eq!(vote::check::<Sha256, SLOTS>(&decoded, &situation), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_clock_is_later_than_everything_known() {
+        let mut basis = basis(&[(0, 9), (2, 8)]);
+        basis.validators.push(exported::Peer {
+            slot: 3,
+            name: "c".into(),
+            id: [0; 32],
+            clock: exported::clock(&[(0, 7), (3, 11)]).unwrap(),
+        });
+        let clock = next_clock(&basis, 3, &exported::clock(&[(3, 10)]).unwrap(), 5).unwrap();
+        assert_eq!(exported::entries(&clock), [(0, 9), (2, 8), (3, 12)]);
+        let sidecar_ahead = exported::clock(&[(3, 20)]).unwrap();
+        assert_eq!(next_clock(&basis, 3, &sidecar_ahead, 5).unwrap().get(3), 21);
+        assert_eq!(
+            next_clock(&basis, 1, &NodeClock::new(), 50).unwrap().get(0),
+            50
+        );
+        assert_eq!(
+            next_clock(&basis, 0, &NodeClock::new(), 5)
+                .unwrap_err()
+                .code(),
+            "slot"
+        );
+    }
+
+    #[test]
+    fn the_slot_comes_from_who_knows_it() {
+        let mut basis = basis(&[(0, 9)]);
+        let id = [5; 32];
+        assert_eq!(
+            find_slot(&cast("a", None), &basis, &id, None)
+                .unwrap_err()
+                .code(),
+            "slot_unknown"
+        );
+        assert_eq!(
+            find_slot(&cast("a", None), &basis, &id, Some(4)).unwrap(),
+            4
+        );
+        assert_eq!(
+            find_slot(&cast("a", Some(7)), &basis, &id, Some(4)).unwrap(),
+            7
+        );
+        for (slot, name, of) in [(2, "a", id), (3, "b", [6; 32])] {
+            basis.validators.push(exported::Peer {
+                slot,
+                name: name.into(),
+                id: of,
+                clock: NodeClock::new(),
+            });
+        }
+        assert_eq!(
+            find_slot(&cast("a", Some(7)), &basis, &id, Some(4)).unwrap(),
+            2
+        );
+        for (name, of, code) in [
+            ("b", id, "other_validator"),
+            ("c", id, "other_validator"),
+            ("a", [9; 32], "other_validator"),
+            ("c", [9; 32], "vote_unknown_validator"),
+        ] {
+            assert_eq!(
+                find_slot(&cast(name, None), &basis, &of, None)
+                    .unwrap_err()
+                    .code(),
+                code
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_records_are_refused_with_the_nodes_code() {
+        assert_eq!(decode(b"x").unwrap_err().code(), "vote_malformed");
+        assert_eq!(decode(&[b'x'; 200]).unwrap_err().code(), "vote_version");
+    }
+}
