@@ -84,7 +84,7 @@ fn fact_value(fact: &Fact<'_>) -> Value {
         | Fact::Detail(bytes)
         | Fact::Hook(bytes)
         | Fact::FsPath(bytes) => json!(hex(bytes)),
-        Fact::ArgsDigest(digest) => json!(hex(*digest)),
+        Fact::ArgsDigest(digest) | Fact::EnvDigest(digest) => json!(hex(*digest)),
         Fact::Argc(value) | Fact::Mode(value) | Fact::Command(value) => json!(value),
         Fact::Flags(value) | Fact::Size(value) | Fact::Version(value) => json!(value),
         Fact::TargetObject(object) => json!({

@@ -137,7 +137,9 @@ fn fact_text(op: Op, fact: &Fact<'_>) -> String {
         Fact::Arg(bytes) => quote(bytes),
         Fact::TargetObject(of) => object(of.device, of.inode, of.generation),
         Fact::Argc(count) => count.to_string(),
-        Fact::ArgsDigest(digest) => format!("sha256:{}", hex::encode(digest)),
+        Fact::ArgsDigest(digest) | Fact::EnvDigest(digest) => {
+            format!("sha256:{}", hex::encode(digest))
+        }
         Fact::Address {
             family,
             port,
@@ -190,6 +192,7 @@ fn fact_label(op: Op, fact: &Fact<'_>) -> &'static str {
         Fact::Detail(_) => "asks to",
         Fact::Hook(_) => "hook",
         Fact::FsPath(_) => "on its disk",
+        Fact::EnvDigest(_) => "environment",
     }
 }
 

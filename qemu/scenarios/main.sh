@@ -1,0 +1,179 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The story that `make run` plays in the guest: what TCP-LSM does, in front of somebody who has never seen it. Every
+# outcome is checked; the first that differs ends the story with status 1.
+
+set -u
+dir=$(mktemp -d /tmp/story.XXXXXX)
+cd "$dir" || exit 1
+export NO_COLOR=1
+
+say() {
+    echo
+    printf '# %s\n' "$@"
+}
+
+fail() {
+    printf '\nSTORY FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+# expect STATUS PATTERN COMMAND...: shows a command and what it prints (only the last line, after `brief=1`); it must end
+# with STATUS (or, for "refused", with any but 0) and print something that matches PATTERN.
+brief=''
+expect() {
+    local want=$1 pattern=$2 got
+    shift 2
+    printf '$ %s\n' "$*"
+    output=$("$@" 2>&1 </dev/null)
+    got=$?
+    [ -z "$output" ] || printf '%s\n' "$output" | tail -n "${brief:-+1}" | sed 's/^/    /'
+    if [ "$want" = refused ]; then
+        [ "$got" -ne 0 ] || fail "this should have been refused: $*"
+    else
+        [ "$got" -eq "$want" ] || fail "exit status $got instead of $want: $*"
+    fi
+    printf '%s\n' "$output" | grep -Eq -- "$pattern" || fail "no \"$pattern\" in what this printed: $*"
+}
+
+# The agent is one shell, started once: its label, like its name, stays with it and all that it starts.
+start_agent() {
+    printf '$ %s\n' 'tcpctl agent run --name robin --class coder -- bash'
+    coproc AGENT { exec tcpctl agent run --name robin --class coder -- bash 2>&1; }
+    # Bash forgets the variables of a coprocess when it ends; these stay.
+    exec 8<&"${AGENT[0]}" 9>&"${AGENT[1]}"
+}
+
+# agent STATUS PATTERN COMMAND: as expect, in the agent's shell.
+agent() {
+    local want=$1 pattern=$2 line got=''
+    text=''
+    printf 'robin$ %s\n' "$3"
+    printf '%s\necho "status $?"\n' "$3" >&9
+    while IFS= read -r -t 20 -u 8 line; do
+        case $line in
+            'status '*) got=${line#status }; break ;;
+            *) text+=$line$'\n'; printf '    %s\n' "$line" ;;
+        esac
+    done
+    [ -n "$got" ] || fail "the agent does not answer"
+    if [ "$want" = refused ]; then
+        [ "$got" -ne 0 ] || fail "the agent should have been refused: $3"
+    else
+        [ "$got" -eq "$want" ] || fail "exit status $got instead of $want in the agent: $3"
+    fi
+    printf '%s' "$text" | grep -Eq -- "$pattern" || [ -z "$pattern" ] || fail "no \"$pattern\" in what the agent got: $3"
+}
+
+# The agent tells which request its latest refusal raised: `request`.
+ask_agent() {
+    # shellcheck disable=SC2016 # the agent's shell expands it
+    agent 0 'request [0-9a-f]{64}' 'while read -r line; do echo "$line"; done < /sys/kernel/security/tcp_lsm/self'
+    request=$(printf '%s' "$text" | sed -n 's/^request \([0-9a-f]\{64\}\)$/\1/p')
+    # As everywhere, the beginning of an id names the request.
+    short=${request:0:12}
+}
+
+mkdir -p /srv/work /srv/vault
+printf 'limit=10\n' >/srv/vault/limits.conf
+printf 'secret\n' >/srv/vault/other.conf
+cp "$(readlink -f /usr/bin/true)" /srv/work/tool 2>/dev/null || cp /bin/true /srv/work/tool
+module=$(find "/lib/modules/$(uname -r)/" -name '*.ko' ! -name 'tcp_lsm*' ! -name 'virtio*' -print -quit 2>/dev/null)
+[ -n "$module" ] || fail "the guest has no kernel module to try"
+
+say 'An AI agent is to work on this machine. Four people decide together what it may not do alone.' \
+    'Each makes a key; the kernel learns the public halves.'
+for name in alice bob carol dave; do
+    expect 0 . tcpctl key generate --out "$name.pem"
+    brief=1
+    expect 0 "$name" tcpctl validator add --name "$name" --key "$name.pem.pub"
+done
+brief=''
+
+say 'The rules. Objects are files, not names; what is not allowed is refused.'
+cat >story.policy <<'POLICY'
+policy_name=story policy_version=1
+class coder
+DEFAULT action=DENY
+DEFAULT op=FILE_READ action=ALLOW
+op=EXEC,MMAP_EXEC path=/usr action=ALLOW
+op=FILE_WRITE path=/dev/null action=ALLOW
+op=FILE_WRITE path=/dev/tty action=ALLOW
+op=FILE_WRITE,FILE_CREATE,FILE_DELETE path=/srv/work action=ALLOW
+op=FILE_WRITE path=/srv/vault action=QUORUM threshold=75% ttl=5m uses=1
+POLICY
+expect 0 QUORUM cat story.policy
+expect 0 . tcpctl policy load story.policy
+expect 0 . tcpctl mode enforce
+expect 0 . tcpctl seal
+expect 0 sealed tcpctl status
+
+say 'The agent starts. It can do its work ...'
+start_agent
+agent 0 '' 'echo draft >> /srv/work/draft'
+agent 0 draft 'cat /srv/work/draft'
+
+say '... and no more: no kernel module, no program that it brought, no write in the vault.'
+agent refused 'ermi|denied' "insmod $module"
+agent refused 'denied' '/srv/work/tool'
+agent refused 'denied' 'echo limit=1000 >> /srv/vault/limits.conf'
+
+say 'The last one is not forbidden: three of the four may allow it. This is what they would sign:'
+ask_agent
+expect 0 limits.conf tcpctl request show "$short"
+
+say 'Two say yes. That changes nothing.'
+brief=1
+expect 0 . tcpctl vote approve "$short" --as alice --key alice.pem --reason 'the load test needs it'
+expect 0 . tcpctl vote approve "$short" --as bob --key bob.pem
+agent refused 'denied' 'echo limit=1000 >> /srv/vault/limits.conf'
+
+say 'Dave signs too, for the third vote. Somebody keeps a copy of it.'
+expect 0 . tcpctl vote approve "$short" --as dave --key dave.pem --out dave.vote
+expect 0 granted tcpctl vote submit dave.vote
+agent refused 'denied' 'echo limit=1000 >> /srv/vault/other.conf'
+agent 0 '' 'echo limit=1000 >> /srv/vault/limits.conf'
+expect 0 limit=1000 cat /srv/vault/limits.conf
+
+say 'Exactly that, and once. The next time is a new request.'
+agent refused 'denied' 'echo limit=1000 >> /srv/vault/limits.conf'
+first=$request
+ask_agent
+again=$request
+[ "$again" != "$first" ] || fail 'the second attempt shares the request of the first'
+
+say 'The kept vote of Dave is worth nothing now. With the new request written into it, it no longer fits his clock.'
+expect 1 vote_closed_request tcpctl vote submit dave.vote
+cp dave.vote moved.vote
+printf '%s' "$again" | sed 's/../\\x&/g' | xargs -0 printf |
+    dd of=moved.vote bs=1 seek=48 conv=notrunc status=none
+expect 1 'clock_not_later' tcpctl vote submit moved.vote
+
+say 'Carol says no. Somebody turns her signed "deny" into "approve": the signature does not cover that.'
+expect 0 . tcpctl vote deny "$short" --as carol --key carol.pem --reason 'once was enough' --out carol.vote
+cp carol.vote forged.vote
+printf '\001' | dd of=forged.vote bs=1 seek=112 conv=notrunc status=none
+expect 1 'vote_forged' tcpctl vote submit forged.vote
+expect 0 'is open .approve 0, deny 1, of 4' tcpctl vote submit carol.vote
+brief=''
+
+say 'Root cannot help the agent: the rules are sealed, and the module stays.'
+sed 's/policy_version=1/policy_version=2/; s/action=DENY/action=ALLOW/' story.policy >open.policy
+expect 4 '[0-9a-f]{8}' tcpctl policy load open.policy
+expect refused '' rmmod tcp_lsm
+expect 0 'enforce' tcpctl status
+
+say 'Who did what, as the kernel wrote it down.'
+exec 9>&-
+events=$(tcpctl events) || fail 'no events'
+printf '$ tcpctl events\n%s\n' "$(printf '%s\n' "$events" | sed 's/^/    /')"
+[ "$(printf '%s\n' "$events" | grep -c 'VOTE\b')" -ge 4 ] || fail 'the four votes are not in the events'
+for kind in SEALED REQUEST GRANTED USED VOTE_REFUSED; do
+    printf '%s\n' "$events" | grep -q "$kind" || fail "no $kind among the events"
+done
+for name in alice bob dave carol; do
+    printf '%s\n' "$events" | grep -q "$name" || fail "the events do not name $name"
+done
+
+say 'The story went as it should.'
