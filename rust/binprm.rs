@@ -69,6 +69,12 @@ impl Binprm {
         unsafe { bindings::bprm_is_check(self.0.get()) }
     }
 
+    /// Number of environment strings.
+    fn envc(&self) -> usize {
+        // SAFETY: By the type invariant `bprm` is valid.
+        usize::try_from(unsafe { bindings::bprm_envc(self.0.get()) }).unwrap_or(0)
+    }
+
     /// Passes all bytes of the arguments to `each`, in order and in pieces. Every argument ends
     /// with a NUL byte. Returns the number of bytes passed.
     ///
@@ -84,8 +90,28 @@ impl Binprm {
     /// - `EFAULT`, `ENOMEM`: the kernel cannot get at the new stack.
     /// - `ENODATA`: the stack ended before the last argument did.
     pub(crate) fn for_each_arg_bytes<F: FnMut(&[u8])>(&self, each: F) -> Result<usize> {
-        let take = self.argc();
+        self.for_each_string_bytes(0, self.argc(), each)
+    }
+
+    /// Passes all bytes of the environment to `each`, in order and in pieces. Every string ends
+    /// with a NUL byte. Returns the number of bytes passed.
+    ///
+    /// # Context and errors
+    ///
+    /// As for [`Self::for_each_arg_bytes`].
+    pub(crate) fn for_each_env_bytes<F: FnMut(&[u8])>(&self, each: F) -> Result<usize> {
+        self.for_each_string_bytes(self.argc(), self.envc(), each)
+    }
+
+    /// Passes the bytes of `take` strings of the new stack to `each`, after the first `skip`.
+    fn for_each_string_bytes<F: FnMut(&[u8])>(
+        &self,
+        skip: usize,
+        take: usize,
+        each: F,
+    ) -> Result<usize> {
         let mut state = Strings {
+            skip,
             take,
             total: 0,
             each,
@@ -131,26 +157,37 @@ impl Binprm {
     }
 }
 
-/// How many more strings of the new stack to pass on, and how many bytes have been.
+/// How many more strings of the new stack to leave out, how many to pass on after that, and how many
+/// bytes have been.
 struct Strings<F> {
+    skip: usize,
     take: usize,
     total: usize,
     each: F,
 }
 
+/// How many bytes at the start of `bytes` belong to the next `count` strings. Subtracts the strings
+/// that end there.
+fn strings_len(bytes: &[u8], count: &mut usize) -> usize {
+    let mut len = 0;
+    for &byte in bytes {
+        if *count == 0 {
+            break;
+        }
+        len += 1;
+        if byte == 0 {
+            *count -= 1;
+        }
+    }
+    len
+}
+
 impl<F: FnMut(&[u8])> Strings<F> {
     fn feed(&mut self, bytes: &[u8]) -> ControlFlow<()> {
-        let mut len = 0;
-        for &byte in bytes {
-            if self.take == 0 {
-                break;
-            }
-            len += 1;
-            if byte == 0 {
-                self.take -= 1;
-            }
-        }
-        if let Some(bytes) = bytes.get(..len) {
+        let skipped = strings_len(bytes, &mut self.skip);
+        let bytes = bytes.get(skipped..).unwrap_or(&[]);
+        let len = strings_len(bytes, &mut self.take);
+        if let Some(bytes) = bytes.get(..len).filter(|bytes| !bytes.is_empty()) {
             (self.each)(bytes);
             self.total = self.total.saturating_add(len);
         }

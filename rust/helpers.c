@@ -11,6 +11,7 @@
 #include "helpers/binprm.c"
 #include "helpers/ftrace.c"
 #include "helpers/genetlink.c"
+#include "helpers/lsm.c"
 #include "helpers/path.c"
 #include "helpers/rhashtable.c"
 #include "helpers/securityfs.c"

@@ -211,6 +211,31 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// An `ioctl` is asked for: `cmd` is not interpreted yet, and `arg` may be an address in user
+    /// space. Device drivers never see one that is denied.
+    ///
+    /// ```c
+    /// int file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+    /// ```
+    ///
+    /// Context: Process context, may sleep. overlayfs also calls it for inode flags of the file
+    /// beneath, with an `arg` of 0 and a file of its own, perhaps with an inode locked: there, do
+    /// not wait.
+    fn file_ioctl(&self, _file: &File, _cmd: u32, _arg: usize) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The same from a 32-bit program, whose numbers of some commands differ (`FS_IOC32_*`).
+    ///
+    /// ```c
+    /// int file_ioctl_compat(struct file *file, unsigned int cmd, unsigned long arg)
+    /// ```
+    ///
+    /// Context: Process context, may sleep.
+    fn file_ioctl_compat(&self, _file: &File, _cmd: u32, _arg: usize) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// A file is about to be truncated by name.
     ///
     /// ```c
@@ -330,7 +355,8 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// An extended attribute is about to be set.
+    /// An extended attribute is about to be set to `value`, up to 64 KiB. For
+    /// `security.capability`, ids in it are as they will be stored.
     ///
     /// ```c
     /// int inode_setxattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name,
@@ -338,7 +364,7 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     /// ```
     ///
     /// Context: Process context; the inode is locked: do not wait.
-    fn inode_setxattr(&self, _dentry: &Dentry, _name: &CStr) -> Result {
+    fn inode_setxattr(&self, _dentry: &Dentry, _name: &CStr, _value: &[u8]) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -353,7 +379,9 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// A POSIX ACL is about to be set.
+    /// A POSIX ACL is about to be set, or (`None`) removed. `acl` has eight bytes for each entry, in
+    /// the order of the CPU: tag (16 bits), permissions (16 bits), and the id of a user or group in
+    /// the initial user namespace (32 bits), `u32::MAX` where the tag needs none.
     ///
     /// ```c
     /// int inode_set_acl(struct mnt_idmap *idmap, struct dentry *dentry, const char *acl_name,
@@ -361,7 +389,7 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     /// ```
     ///
     /// Context: Process context; the inode is locked: do not wait.
-    fn inode_set_acl(&self, _dentry: &Dentry, _name: &CStr) -> Result {
+    fn inode_set_acl(&self, _dentry: &Dentry, _name: &CStr, _acl: Option<&[u8]>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -376,14 +404,17 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `FS_IOC_SETFLAGS` and its like: the immutable flag, for one.
+    /// `FS_IOC_SETFLAGS` and its like: the immutable flag, for one. `flags` are `FS_*_FL`, `xflags`
+    /// are `FS_XFLAG_*`. Whichever was asked for, both are valid and are what the inode is going to
+    /// have: the kernel translates what the two have in common, and fills in the rest from the
+    /// inode. What `FS_IOC_FSSETXATTR` sets besides (project, extent sizes) is not told.
     ///
     /// ```c
     /// int inode_file_setattr(struct dentry *dentry, struct file_kattr *fa)
     /// ```
     ///
     /// Context: Process context; the inode is locked: do not wait.
-    fn inode_file_setattr(&self, _dentry: &Dentry) -> Result {
+    fn inode_file_setattr(&self, _dentry: &Dentry, _flags: u32, _xflags: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -449,6 +480,11 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     /// `mount` is asked for: `MS_BIND`, `MS_MOVE`, `MS_REMOUNT` ... in `flags`. The new mount API
     /// goes through [`Self::move_mount`] instead.
     ///
+    /// `options` is the page of options that the caller passed, up to the first zero byte; the last
+    /// byte is one always. For file systems with binary options (`FS_BINARY_MOUNTDATA`: NFS, Coda)
+    /// what follows that byte counts too, and is not shown. It is not looked at, and may be
+    /// anything, with flags that ask for no new file system and no `MS_REMOUNT`.
+    ///
     /// ```c
     /// int sb_mount(const char *dev_name, const struct path *path, const char *type,
     ///              unsigned long flags, void *data)
@@ -461,6 +497,7 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         _path: &Path,
         _fstype: Option<&CStr>,
         _flags: usize,
+        _options: Option<&CStr>,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -540,7 +577,8 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     ///               const struct cred *cred)
     /// ```
     ///
-    /// Context: Atomic: under RCU.
+    /// Context: Atomic: under RCU. For a signal about USB data, which `from_kernel` does not say,
+    /// any context, so that the calling task may be anybody: see [`super::task::in_task`].
     fn task_kill(&self, _target: &Task, _sig: i32, _from_kernel: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -662,7 +700,8 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     /// int sctp_bind_connect(struct sock *sk, int optname, struct sockaddr *address, int addrlen)
     /// ```
     ///
-    /// Context: The socket is locked, perhaps in softirq: must not sleep.
+    /// Context: The socket is locked: must not sleep. For a peer that tells of new addresses
+    /// (ASCONF), softirq, so that the calling task may be anybody: see [`super::task::in_task`].
     fn sctp_bind_connect(&self, _sock: &Sock, _optname: i32, _addr: &[u8]) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -972,6 +1011,56 @@ unsafe impl<'a> FromHook<'a, MsgName> for Option<&'a [u8]> {
     }
 }
 
+// SAFETY: The LSM core passes null, or an ACL that is the caller's own, and so is not read or
+// changed by anybody else while the hook runs.
+unsafe impl<'a> FromHook<'a, *mut bindings::posix_acl> for Option<&'a [u8]> {
+    #[inline(always)]
+    unsafe fn from_hook(raw: *mut bindings::posix_acl) -> Self {
+        if raw.is_null() {
+            return None;
+        }
+        let mut len = 0;
+        // SAFETY: By the safety requirements; it initialises all of the bytes that it returns.
+        let bytes = unsafe { bindings::posix_acl_bytes(raw, &mut len) };
+        // SAFETY: There are `len` bytes; they do not change by the safety requirements.
+        Some(unsafe { core::slice::from_raw_parts(bytes.cast(), len) })
+    }
+}
+
+/// The `flags` that the `inode_file_setattr` hook gets.
+struct FileFlags(*const bindings::file_kattr);
+
+// SAFETY: The LSM core passes attributes that are valid while the hook runs.
+unsafe impl FromHook<'_, FileFlags> for u32 {
+    #[inline(always)]
+    unsafe fn from_hook(raw: FileFlags) -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::file_kattr_flags(raw.0) }
+    }
+}
+
+/// The `xflags` that the `inode_file_setattr` hook gets.
+struct FileXflags(*const bindings::file_kattr);
+
+// SAFETY: The LSM core passes attributes that are valid while the hook runs.
+unsafe impl FromHook<'_, FileXflags> for u32 {
+    #[inline(always)]
+    unsafe fn from_hook(raw: FileXflags) -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::file_kattr_xflags(raw.0) }
+    }
+}
+
+// SAFETY: The only such pointer is the options of `sb_mount`: null, or a page of the caller's own
+// whose last byte is zero.
+unsafe impl<'a> FromHook<'a, *mut c_void> for Option<&'a CStr> {
+    #[inline(always)]
+    unsafe fn from_hook(raw: *mut c_void) -> Self {
+        // SAFETY: By the safety requirements, `raw` is null or a C string.
+        unsafe { Self::from_hook(raw.cast_const().cast::<c_char>()) }
+    }
+}
+
 // SAFETY: Only the address is looked at.
 unsafe impl FromHook<'_, *mut bindings::user_namespace> for UserNs {
     #[inline(always)]
@@ -1091,6 +1180,8 @@ hooks! {
     fn file_open(file: *mut bindings::file) -> c_int => (file);
     fn file_receive(file: *mut bindings::file) -> c_int => (file);
     fn file_fcntl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_int => (file, cmd, arg);
+    fn file_ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_int => (file, cmd, arg);
+    fn file_ioctl_compat(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_int => (file, cmd, arg);
     fn path_truncate(path: *const bindings::path) -> c_int => (path);
     fn path_mknod(dir: *const bindings::path, dentry: *mut bindings::dentry, mode: u16, dev: c_uint) -> c_int => (dir, dentry, mode, dev);
     fn path_mkdir(dir: *const bindings::path, dentry: *mut bindings::dentry, mode: u16) -> c_int => (dir, dentry, mode);
@@ -1101,17 +1192,17 @@ hooks! {
     fn path_rename(old_dir: *const bindings::path, old_dentry: *mut bindings::dentry, new_dir: *const bindings::path, new_dentry: *mut bindings::dentry, flags: c_uint) -> c_int => (old_dir, old_dentry, new_dir, new_dentry, flags);
     fn path_chmod(path: *const bindings::path, mode: u16) -> c_int => (path, mode);
     fn path_chown(path: *const bindings::path, uid: bindings::kuid_t, gid: bindings::kgid_t) -> c_int => (path, uid, gid);
-    fn inode_setxattr(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, name: *const c_char, _value: *const c_void, _size: usize, _flags: c_int) -> c_int => (dentry, name);
+    fn inode_setxattr(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, name: *const c_char, value: *const c_void, size: usize, _flags: c_int) -> c_int => (dentry, name, (value.cast::<c_char>(), size));
     fn inode_removexattr(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, name: *const c_char) -> c_int => (dentry, name);
-    fn inode_set_acl(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, acl_name: *const c_char, _kacl: *mut bindings::posix_acl) -> c_int => (dentry, acl_name);
+    fn inode_set_acl(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, acl_name: *const c_char, kacl: *mut bindings::posix_acl) -> c_int => (dentry, acl_name, kacl);
     fn inode_remove_acl(_idmap: *mut bindings::mnt_idmap, dentry: *mut bindings::dentry, acl_name: *const c_char) -> c_int => (dentry, acl_name);
-    fn inode_file_setattr(dentry: *mut bindings::dentry, _fa: *mut bindings::file_kattr) -> c_int => (dentry);
+    fn inode_file_setattr(dentry: *mut bindings::dentry, fa: *mut bindings::file_kattr) -> c_int => (dentry, FileFlags(fa), FileXflags(fa));
     fn kernel_module_request(kmod_name: *mut c_char) -> c_int => (kmod_name);
     fn kernel_load_data(id: c_uint, contents: bool) -> c_int => (id, contents);
     fn kernel_post_load_data(buf: *mut c_char, size: bindings::loff_t, id: c_uint, _description: *mut c_char) -> c_int => ((buf.cast_const(), size), id);
     fn kernel_read_file(file: *mut bindings::file, id: c_uint, contents: bool) -> c_int => (file, id, contents);
     fn kernel_post_read_file(file: *mut bindings::file, buf: *mut c_char, size: bindings::loff_t, id: c_uint) -> c_int => (file, (buf.cast_const(), size), id);
-    fn sb_mount(dev_name: *const c_char, path: *const bindings::path, fstype: *const c_char, flags: c_ulong, _data: *mut c_void) -> c_int => (dev_name, path, fstype, flags);
+    fn sb_mount(dev_name: *const c_char, path: *const bindings::path, fstype: *const c_char, flags: c_ulong, data: *mut c_void) -> c_int => (dev_name, path, fstype, flags, data);
     fn sb_remount(sb: *mut bindings::super_block, _mnt_opts: *mut c_void) -> c_int => (sb);
     fn sb_umount(mnt: *mut bindings::vfsmount, flags: c_int) -> c_int => (mnt, flags);
     fn sb_pivotroot(old_path: *const bindings::path, new_path: *const bindings::path) -> c_int => (old_path, new_path);

@@ -9,11 +9,11 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
-    ops::{
-        ControlFlow,
-        Deref, //
-    },
-    ptr::NonNull, //
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use kernel::{
     error::{
@@ -67,13 +67,30 @@ impl InodeId {
 /// Where a walk towards the root ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Walk {
-    /// The visitor broke it off.
-    Stopped,
-    /// At the root of the file system, or of the mount namespace.
+    /// At the root of the file system ([`Dentry::walk_dentry`]), or of the tree of mounts that the
+    /// calling task sees ([`Path::walk`]).
     Root,
-    /// Before any root: the object is in no directory tree (a pipe, a socket, a `memfd`), or was
-    /// found by its handle and the kernel does not know where it is. It may be below anything.
+    /// The object is in no directory tree: a pipe, a socket, a `memfd`, or something in a mount
+    /// that the kernel made for itself, as POSIX message queues have.
     Detached,
+    /// The mount is in no tree that the calling task can see: not yet or no longer mounted
+    /// (`open_tree`, `fsmount`, `umount -l`), of another mount namespace, or a layer of an overlay
+    /// that the kernel works on. Or the object was found by its handle, and the kernel does not
+    /// know where it is. It may have been anywhere.
+    Unreachable,
+}
+
+/// What is shown the directories that an object is in.
+pub(crate) trait Visitor {
+    /// Called with the address of each inode, the object's own first; see [`Dentry::inode_key`].
+    ///
+    /// Context: under RCU and perhaps a spin lock: must not sleep.
+    fn visit(&mut self, key: usize);
+
+    /// A rename interfered: the walk starts again, and what was visited so far does not count.
+    ///
+    /// Context: must not sleep.
+    fn restart(&mut self);
 }
 
 /// A directory entry.
@@ -132,6 +149,27 @@ impl Dentry {
     ///
     /// Context: any but NMI.
     pub(crate) fn name<'a>(&self, out: &'a mut [u8]) -> &'a [u8] {
+        let len = self.copy_name(out).min(out.len());
+        out.get(..len).unwrap_or(&[])
+    }
+
+    /// Copies the last component of its name to the start of `out`, and returns its length.
+    ///
+    /// Context: any but NMI.
+    ///
+    /// # Errors
+    ///
+    /// `ENAMETOOLONG` if it does not fit.
+    fn whole_name(&self, out: &mut [u8]) -> Result<usize> {
+        let len = self.copy_name(out);
+        if len > out.len() {
+            return Err(ENAMETOOLONG);
+        }
+        Ok(len)
+    }
+
+    /// Copies as much of the name as fits, and returns the length of all.
+    fn copy_name(&self, out: &mut [u8]) -> usize {
         let snapshot = Opaque::<bindings::name_snapshot>::uninit();
         // SAFETY: By the type invariant the entry is valid; the call initialises `snapshot`.
         unsafe { bindings::take_dentry_name_snapshot(snapshot.get(), self.0.get()) };
@@ -143,25 +181,30 @@ impl Dentry {
                 usize::try_from(name.__bindgen_anon_1.__bindgen_anon_1.len).unwrap_or(0),
             )
         };
-        let len = name.len().min(out.len());
+        let len = name.len();
         for (to, from) in out.iter_mut().zip(name) {
             *to = *from;
         }
         // SAFETY: `snapshot` was taken above, and `name` is not used any more.
         unsafe { bindings::release_dentry_name_snapshot(snapshot.get()) };
-        out.get(..len).unwrap_or(&[])
+        len
     }
 
     /// Visits this entry's inode and those of all directories above it, up to the root of the
     /// *file system*; mounts make no difference. A negative entry is left out.
     ///
-    /// The chain is one that existed at one moment: if a rename interferes, `visit` is called
-    /// again from the start, and what it said before is forgotten. So it must not count.
+    /// For a regular file of an overlay, then also the file of the layer that it is in, and the
+    /// directories above that one in its file system. With `metacopy`, that is the layer of its
+    /// attributes.
     ///
-    /// Context: any but NMI. `visit` runs under RCU and perhaps a spin lock: it must not sleep.
-    pub(crate) fn walk_dentry(&self, mut visit: impl FnMut(usize) -> ControlFlow<()>) -> Walk {
-        // SAFETY: By the type invariant the entry is valid.
-        unsafe { walk_tree(self.0.get(), &mut visit) }
+    /// The chain is one that existed at one moment, see [`Visitor::restart`].
+    ///
+    /// Context: any but NMI.
+    pub(crate) fn walk_dentry(&self, visitor: &mut impl Visitor) -> Walk {
+        walk_again(visitor, |visitor, locked| {
+            // SAFETY: By the type invariant the entry is valid.
+            unsafe { walk_layers(self.0.get(), ptr::null(), locked, visitor) }
+        })
     }
 
     /// Writes the path from the root of the file system to `buf`, and returns the part of `buf`
@@ -191,56 +234,107 @@ fn text_in(buf: &[u8], text: *mut c_char) -> Result<&[u8]> {
     text.get(..end).ok_or(EINVAL)
 }
 
-/// See [`Dentry::walk_dentry`].
+/// Calls `once`, and if a rename interferes with that, a second time with the lock against renames
+/// of each file system in turn, when none can.
+fn walk_again<V: Visitor>(
+    visitor: &mut V,
+    mut once: impl FnMut(&mut V, bool) -> Option<Walk>,
+) -> Walk {
+    if let Some(end) = once(visitor, false) {
+        return end;
+    }
+    visitor.restart();
+    once(visitor, true).unwrap_or(Walk::Unreachable)
+}
+
+/// Visits an entry and all above it in its file system. `None` if a rename interfered, which
+/// cannot happen when `locked`.
+///
+/// An entry without a parent is where a mount's tree ends if the chain came by `mnt_root`: a second
+/// mount of an NFS file system has a root that is not that of its super block.
 ///
 /// # Safety
 ///
-/// `start` must be valid.
-unsafe fn walk_tree(
+/// `start` must be valid. `mnt_root` is compared only.
+unsafe fn walk_chain(
     start: *const bindings::dentry,
-    visit: &mut impl FnMut(usize) -> ControlFlow<()>,
-) -> Walk {
-    let mut seq = 0;
-    loop {
-        let guard = rcu::read_lock();
-        // SAFETY: `rename_lock` always exists. The first time this only reads the counter, the
-        // second time (if `seq` is odd) it takes the lock.
-        unsafe { bindings::rename_begin(&mut seq) };
+    mnt_root: *const bindings::dentry,
+    locked: bool,
+    visitor: &mut impl Visitor,
+) -> Option<Walk> {
+    // An odd number asks for the lock, an even one for the counter.
+    let mut seq = c_int::from(locked);
+    let _guard = rcu::read_lock();
+    // SAFETY: `rename_lock` always exists.
+    unsafe { bindings::rename_begin(&mut seq) };
 
-        let mut dentry = start;
-        let outcome = loop {
-            // SAFETY: `start` is valid by the safety requirements, and each parent is, because
-            // RCU delays the freeing of an entry that had children.
-            let (inode, parent) = unsafe {
+    let mut dentry = start;
+    let mut below_root = false;
+    let end = loop {
+        below_root |= ptr::eq(dentry, mnt_root);
+        // SAFETY: `start` is valid by the safety requirements, and each parent is, because
+        // RCU delays the freeing of an entry that had children.
+        let (inode, parent) = unsafe {
+            (
+                bindings::d_inode(dentry),
+                bindings::d_parent(dentry).cast_const(),
+            )
+        };
+        if !inode.is_null() {
+            visitor.visit(inode.addr());
+        }
+        if parent == dentry {
+            // SAFETY: As above; the super block lives longer than its entries.
+            let (is_sb_root, is_disconnected) = unsafe {
                 (
-                    bindings::d_inode(dentry),
-                    bindings::d_parent(dentry).cast_const(),
+                    bindings::d_is_sb_root(dentry),
+                    bindings::d_disconnected(dentry),
                 )
             };
-            if !inode.is_null() && visit(inode.addr()).is_break() {
-                break Walk::Stopped;
-            }
-            if parent == dentry {
-                // SAFETY: As above; the super block lives longer than its entries.
-                break if unsafe { bindings::d_is_sb_root(dentry) } {
-                    Walk::Root
-                } else {
-                    Walk::Detached
-                };
-            }
-            dentry = parent;
-        };
-
-        // SAFETY: `seq` came from `rename_begin`.
-        let retry = unsafe { bindings::rename_retry(seq) };
-        if !retry {
-            // SAFETY: As above; this drops the lock if it was taken.
-            unsafe { bindings::rename_done(seq) };
-            return outcome;
+            break if is_sb_root {
+                Walk::Root
+            } else if is_disconnected {
+                Walk::Unreachable
+            } else if below_root {
+                Walk::Root
+            } else {
+                Walk::Detached
+            };
         }
-        drop(guard);
-        // An odd number asks for the lock: nobody can make this fail for ever.
-        seq = 1;
+        dentry = parent;
+    };
+
+    // SAFETY: `seq` came from `rename_begin`.
+    if unsafe { bindings::rename_retry(seq) } {
+        return None;
+    }
+    // SAFETY: As above; this drops the lock if it was taken.
+    unsafe { bindings::rename_done(seq) };
+    Some(end)
+}
+
+/// The same as [`walk_chain`], and after that for the real file beneath one of an overlay.
+///
+/// # Safety
+///
+/// `start` must be valid. `mnt_root` is compared only.
+unsafe fn walk_layers(
+    start: *mut bindings::dentry,
+    mnt_root: *const bindings::dentry,
+    locked: bool,
+    visitor: &mut impl Visitor,
+) -> Option<Walk> {
+    // SAFETY: By the safety requirements.
+    let end = unsafe { walk_chain(start, mnt_root, locked, visitor) }?;
+    // SAFETY: By the safety requirements.
+    let real = unsafe { bindings::d_real_attributes(start) };
+    if ptr::eq(real, start) {
+        return Some(end);
+    }
+    // SAFETY: The inode of `start` holds the entries of its layers for as long as it lives.
+    match unsafe { walk_chain(real, ptr::null(), locked, visitor) }? {
+        Walk::Unreachable => Some(Walk::Unreachable),
+        _ => Some(end),
     }
 }
 
@@ -292,37 +386,70 @@ impl Path {
 
     /// Visits the inode here and those of all directories above: first those up to the root of
     /// the file system, whether they can be seen through this mount or not; then those above the
-    /// mount point, and so on to the root of the mount namespace.
+    /// mount point, and so on to the root of the tree of mounts.
     ///
     /// So an object below a directory is found to be below it when a part of the tree is mounted
     /// elsewhere (bind mounts), and also when it is below it only because something is mounted
-    /// there. A negative entry is left out.
+    /// there, and when it is a file of an overlay with a layer there, see [`Dentry::walk_dentry`]. A
+    /// negative entry is left out.
     ///
-    /// Each file system's chain existed at one moment. If a rename interferes, `visit` is called
-    /// again with the start of that chain, and what it said about it before is forgotten. So it
-    /// must not count.
+    /// The tree must be the one that the calling task's root directory is in: nothing tells what
+    /// was above a mount that has been taken out of it, see [`Walk::Unreachable`].
     ///
-    /// Context: process context, may sleep. `visit` itself must not sleep.
-    pub(crate) fn walk(&self, mut visit: impl FnMut(usize) -> ControlFlow<()>) -> Walk {
-        // SAFETY: By the type invariant the entry is held.
-        match unsafe { walk_tree(self.0.dentry, &mut visit) } {
+    /// Each file system's chain existed at one moment. If a rename interferes with any, all of the
+    /// walk starts again, see [`Visitor::restart`].
+    ///
+    /// Context: process context, may sleep.
+    pub(crate) fn walk(&self, visitor: &mut impl Visitor) -> Walk {
+        walk_again(visitor, |visitor, locked| self.walk_once(visitor, locked))
+    }
+
+    /// See [`Self::walk`] and [`walk_chain`].
+    fn walk_once(&self, visitor: &mut impl Visitor, locked: bool) -> Option<Walk> {
+        match self.walk_in_mount(visitor, locked)? {
             Walk::Root => (),
-            end => return end,
+            end => return Some(end),
         }
 
-        // SAFETY: By the type invariant the mount is held, and it holds its root.
-        let mut above = unsafe { PathBuf::from_parts(self.0.mnt, (*self.0.mnt).mnt_root) };
-        // SAFETY: `above` holds what it points to; on success it is made to hold the mount point.
-        while unsafe { bindings::follow_up(&mut above.path.0) } != 0 {
-            match above.dentry().walk_dentry(&mut visit) {
+        let root = PathBuf::current_root();
+        let is_roots = |path: &Path| {
+            root.as_ref()
+                .is_some_and(|root| ptr::eq(root.0.mnt, path.0.mnt))
+        };
+        let mut above = PathBuf::from(self);
+        let mut seen = is_roots(&above);
+        while above.follow_up() {
+            match above.walk_in_mount(visitor, locked)? {
                 Walk::Root => (),
-                end => return end,
+                end => return Some(end),
             }
-            let mnt = above.path.0.mnt;
-            // SAFETY: `above` holds the mount, and it holds its root.
-            above = unsafe { PathBuf::from_parts(mnt, (*mnt).mnt_root) };
+            seen = seen || is_roots(&above);
         }
-        Walk::Root
+        if seen {
+            return Some(Walk::Root);
+        }
+        // SAFETY: By the type invariant the mount is held.
+        if unsafe { bindings::mnt_is_internal(above.0.mnt) } {
+            return Some(Walk::Detached);
+        }
+        // The task's root may be in some other branch of the same tree (`chroot`).
+        Some(match root {
+            Some(mut top) => {
+                while top.follow_up() {}
+                if ptr::eq(top.0.mnt, above.0.mnt) {
+                    Walk::Root
+                } else {
+                    Walk::Unreachable
+                }
+            }
+            None => Walk::Unreachable,
+        })
+    }
+
+    /// Visits the inode here and those above it in the same file system.
+    fn walk_in_mount(&self, visitor: &mut impl Visitor, locked: bool) -> Option<Walk> {
+        // SAFETY: By the type invariant both are held; a mount's root does not change.
+        unsafe { walk_layers(self.0.dentry, (*self.0.mnt).mnt_root, locked, visitor) }
     }
 
     /// Writes the path, as seen from the root of the calling task, to `buf`, and returns the part
@@ -344,6 +471,35 @@ impl Path {
         let text =
             unsafe { bindings::d_path(self.as_ptr(), buf.as_mut_ptr().cast::<c_char>(), len) };
         text_in(buf, text)
+    }
+
+    /// Writes the path that `entry`, a child of this directory, has or will have, as
+    /// [`Self::display`] does for what exists already: of a name that is not in use yet, that
+    /// would say that it was deleted.
+    ///
+    /// Context: any but NMI.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::display`].
+    pub(crate) fn display_child<'a>(&self, entry: &Dentry, buf: &'a mut [u8]) -> Result<&'a [u8]> {
+        let dir = self.display(buf)?;
+        let (start, len) = (dir.as_ptr().addr(), dir.len());
+        // Not twice for the root.
+        let slash = usize::from(dir.last() != Some(&b'/'));
+        let start = start.wrapping_sub(buf.as_ptr().addr());
+        // It ends somewhere before the end of `buf`: make room behind it.
+        buf.copy_within(start..start.checked_add(len).ok_or(EINVAL)?, 0);
+        let rest = buf.get_mut(len..).ok_or(EINVAL)?;
+        let name = match rest.split_at_mut_checked(slash) {
+            Some((separator, rest)) => {
+                separator.fill(b'/');
+                entry.whole_name(rest)?
+            }
+            None => return Err(ENAMETOOLONG),
+        };
+        let end = len.checked_add(slash).and_then(|end| end.checked_add(name));
+        buf.get(..end.ok_or(EINVAL)?).ok_or(EINVAL)
     }
 }
 
@@ -407,6 +563,24 @@ impl PathBuf {
         to_result(unsafe { bindings::kern_path(name.as_char_ptr(), follow, &mut path) })?;
         // INVARIANT: `kern_path` took the references.
         Ok(Self { path: Path(path) })
+    }
+}
+
+impl PathBuf {
+    /// The root directory of the calling task, `None` if it is exiting and has none any more.
+    fn current_root() -> Option<Self> {
+        let mut path = bindings::path::default();
+        // SAFETY: It only looks at the calling task; on success `path` gets references.
+        let found = unsafe { bindings::current_root(&mut path) };
+        // INVARIANT: `current_root` took the references.
+        found.then(|| Self { path: Path(path) })
+    }
+
+    /// Goes to the mount point of the mount. False, and nothing changes, if it has none.
+    fn follow_up(&mut self) -> bool {
+        // SAFETY: By the type invariant both parts are held.
+        // INVARIANT: If it goes up, it puts the old references and takes new ones.
+        unsafe { bindings::follow_up(&mut self.path.0) != 0 }
     }
 }
 
@@ -507,9 +681,15 @@ impl SuperBlock {
 
 /// What [`LocalFile`] does not tell.
 pub(crate) trait FileExt {
-    /// Where the file was opened.
+    /// Where the file was opened. If the kernel opened it beneath another file, as overlayfs and
+    /// FUSE passthrough do, the place of that other file; see [`Self::backing_path`].
     fn path(&self) -> &Path;
-    /// The address of its inode.
+    /// Where the file itself is, if the kernel opened it beneath the file at [`Self::path`], which
+    /// was judged when it was opened. It is in a mount of the kernel's own, so [`Path::walk`] would
+    /// end with [`Walk::Unreachable`]; the walk from [`Self::path`] has been there already, unless
+    /// this is a data layer of an overlay with `metacopy`, or FUSE passthrough.
+    fn backing_path(&self) -> Option<&Path>;
+    /// The address of its inode: of the file itself, not of the one that it may be beneath.
     fn inode_key(&self) -> usize;
     /// The file type and permissions.
     fn inode_mode(&self) -> u16;
@@ -517,10 +697,22 @@ pub(crate) trait FileExt {
     fn is_readable(&self) -> bool;
     /// Whether it is open for writing (`FMODE_WRITE`).
     fn is_writable(&self) -> bool;
-    /// Whether the kernel opened it to run it (`__FMODE_EXEC`).
+    /// Whether the kernel is opening it to run it, for the `execve` that the calling task is in: for
+    /// `file_open`.
+    ///
+    /// `__FMODE_EXEC` alone does not tell: `mq_open`, `TIOCGPTPEER` and `XFS_IOC_OPEN_BY_HANDLE`
+    /// let user space put any bit in the flags of a file.
     fn is_exec(&self) -> bool;
     /// Whether it names an object only (`O_PATH`).
     fn is_path_only(&self) -> bool;
+    /// Whether it can have other content when it is read again, although nobody wrote to it: a
+    /// program in user space (FUSE) answers, for it or for the file beneath it.
+    ///
+    /// Not told: servers of network file systems, and block devices that are a program.
+    fn is_unverifiable(&self) -> bool;
+    /// Whether the file system opens files itself (`atomic_open`: NFS, FUSE, CIFS ...), perhaps
+    /// while it holds the lock of the directory: for `file_open`.
+    fn opens_locked(&self) -> bool;
     /// Reads from `offset` and returns the number of bytes, 0 at the end of the file.
     ///
     /// Context: process context, sleeps.
@@ -546,8 +738,15 @@ fn file_inode(file: &LocalFile) -> *mut bindings::inode {
 
 impl FileExt for LocalFile {
     fn path(&self) -> &Path {
+        // SAFETY: An open file holds its path, and that of the file it is beneath, if any. Neither
+        // changes.
+        unsafe { Path::from_raw(bindings::file_shown_path(self.as_ptr())) }
+    }
+
+    fn backing_path(&self) -> Option<&Path> {
         // SAFETY: An open file holds its path, which never changes.
-        unsafe { Path::from_raw(&raw const (*self.as_ptr()).__bindgen_anon_1.f_path) }
+        let own = unsafe { Path::from_raw(&raw const (*self.as_ptr()).__bindgen_anon_1.f_path) };
+        (!ptr::eq(own, self.path())).then_some(own)
     }
 
     fn inode_key(&self) -> usize {
@@ -568,11 +767,22 @@ impl FileExt for LocalFile {
     }
 
     fn is_exec(&self) -> bool {
-        self.flags() & FMODE_EXEC != 0
+        // SAFETY: The file is valid, and it only looks at the calling task.
+        unsafe { bindings::file_is_exec(self.as_ptr()) }
     }
 
     fn is_path_only(&self) -> bool {
         mode(self) & FMODE_PATH != 0
+    }
+
+    fn is_unverifiable(&self) -> bool {
+        // SAFETY: The file is valid.
+        unsafe { bindings::file_is_unverifiable(self.as_ptr()) }
+    }
+
+    fn opens_locked(&self) -> bool {
+        // SAFETY: The file is valid.
+        unsafe { bindings::file_opens_locked(self.as_ptr()) }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
@@ -599,5 +809,4 @@ impl FileExt for LocalFile {
 // `include/linux/fs.h` defines these with casts that bindgen does not follow.
 const FMODE_READ: u32 = 1 << 0;
 const FMODE_WRITE: u32 = 1 << 1;
-const FMODE_EXEC: u32 = 1 << 5;
 const FMODE_PATH: u32 = 1 << 14;

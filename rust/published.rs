@@ -18,17 +18,15 @@ use core::{
 use kernel::{
     prelude::*,
     sync::{
-        new_mutex,
         srcu::{
             self,
             new_srcu,
             Srcu, //
-        },
-        Mutex, //
+        }, //
     }, //
 };
 
-/// A value that readers follow under SRCU; empty until the first [`Published::replace`].
+/// A value that readers follow under SRCU; empty until the first [`Published::publish`].
 ///
 /// # Invariants
 ///
@@ -39,9 +37,6 @@ pub(crate) struct Published<T: Send + Sync> {
     value: AtomicPtr<T>,
     #[pin]
     srcu: Srcu,
-    /// Serialises writers; guards no data.
-    #[pin]
-    writer: Mutex<()>,
 }
 
 impl<T: Send + Sync> Published<T> {
@@ -55,7 +50,6 @@ impl<T: Send + Sync> Published<T> {
             // INVARIANT: Null.
             value: AtomicPtr::new(ptr::null_mut()),
             srcu <- new_srcu!("Published::srcu"),
-            writer <- new_mutex!((), "Published::writer"),
         })
     }
 
@@ -74,18 +68,17 @@ impl<T: Send + Sync> Published<T> {
         }
     }
 
-    /// Publishes `value` and frees the one that it replaces when its last reader has left.
+    /// Publishes `value` in the place of the one before, which is freed, when its last reader has
+    /// left, as what is returned is dropped.
     ///
-    /// Context: process context; sleeps for a grace period.
-    pub(crate) fn replace(&self, value: KBox<T>) {
-        let _writer = self.writer.lock();
+    /// Does not sleep. The caller serialises its calls.
+    pub(crate) fn publish(&self, value: KBox<T>) -> Retired<'_, T> {
         // INVARIANT: From `KBox::into_raw`.
         let old = self.value.swap(KBox::into_raw(value), Ordering::AcqRel);
-        self.srcu.synchronize();
-        if !old.is_null() {
-            // SAFETY: By the type invariants `old` came from `KBox::into_raw`; it is no longer
-            // reachable and the grace period above has ended.
-            drop(unsafe { KBox::from_raw(old) });
+        // INVARIANT: It came from the cell, which holds it no longer.
+        Retired {
+            value: old,
+            cell: self,
         }
     }
 
@@ -104,6 +97,30 @@ impl<T: Send + Sync> PinnedDrop for Published<T> {
         if !old.is_null() {
             // SAFETY: By the type invariants; guards borrow the cell, so no reader is left.
             drop(unsafe { KBox::from_raw(old) });
+        }
+    }
+}
+
+/// A value that was replaced, and that readers may still have.
+///
+/// Context: to be dropped in process context; that sleeps for a grace period.
+///
+/// # Invariants
+///
+/// `value` is null or was in `cell`, which holds it no longer.
+#[must_use = "dropping it waits for readers"]
+pub(crate) struct Retired<'a, T: Send + Sync> {
+    value: *mut T,
+    cell: &'a Published<T>,
+}
+
+impl<T: Send + Sync> Drop for Retired<'_, T> {
+    fn drop(&mut self) {
+        self.cell.srcu.synchronize();
+        if !self.value.is_null() {
+            // SAFETY: By the invariants of both types, `value` came from `KBox::into_raw`, is no
+            // longer reachable, and the grace period above has ended.
+            drop(unsafe { KBox::from_raw(self.value) });
         }
     }
 }

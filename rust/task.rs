@@ -43,6 +43,16 @@ pub(crate) fn with_current_cred<R>(f: impl FnOnce(&Credential) -> R) -> R {
     f(unsafe { Credential::from_ptr(bindings::current_cred()) })
 }
 
+/// Whether the code runs for the calling task: not in an interrupt, softirq or NMI, where that task
+/// is whoever happened to be running.
+///
+/// Context: any.
+#[inline]
+pub(crate) fn in_task() -> bool {
+    // SAFETY: It only looks at the CPU's own counters.
+    unsafe { bindings::in_task() }
+}
+
 /// The calling task.
 ///
 /// Cannot leave the task that got it.
@@ -87,6 +97,19 @@ impl Current {
     pub(crate) fn euid(self) -> u32 {
         // SAFETY: It only looks at the calling task.
         unsafe { bindings::current_euid_val() }
+    }
+
+    /// Whether it sees the host's files under their own names: its root directory and its mount
+    /// namespace are those of the first process. False if that cannot be told, as when one of the
+    /// two exits.
+    ///
+    /// Both may be changed by the task itself at any time, and its root directory by one that shares
+    /// it ([`Self::is_shared`]).
+    ///
+    /// Context: process context; no task's `alloc_lock` is held.
+    pub(crate) fn sees_host(self) -> bool {
+        // SAFETY: It looks at the calling task, and locks what it looks at of the first one.
+        unsafe { bindings::current_sees_host() }
     }
 
     /// Whether it acts for a program in user space: no kernel thread. The workers that io_uring has
@@ -185,10 +208,18 @@ pub(crate) trait CredentialExt {
     fn euid_val(&self) -> u32;
     /// User id for access to files.
     fn fsuid_val(&self) -> u32;
+    /// Saved user id.
+    fn suid_val(&self) -> u32;
     /// Real group id.
     fn gid_val(&self) -> u32;
     /// Effective group id.
     fn egid_val(&self) -> u32;
+    /// Group id for access to files.
+    fn fsgid_val(&self) -> u32;
+    /// Saved group id.
+    fn sgid_val(&self) -> u32;
+    /// Passes each supplementary group to `each`, in ascending order, at most 65536 of them.
+    fn for_each_group(&self, each: impl FnMut(u32));
     /// Whether the permitted set has a capability that the one of `old` lacks.
     fn gains_capabilities(&self, old: &Credential) -> bool;
 }
@@ -209,6 +240,11 @@ impl CredentialExt for Credential {
         unsafe { bindings::cred_fsuid(self.as_ptr()) }
     }
 
+    fn suid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_suid(self.as_ptr()) }
+    }
+
     fn gid_val(&self) -> u32 {
         // SAFETY: The credentials are valid.
         unsafe { bindings::cred_gid(self.as_ptr()) }
@@ -217,6 +253,26 @@ impl CredentialExt for Credential {
     fn egid_val(&self) -> u32 {
         // SAFETY: The credentials are valid.
         unsafe { bindings::cred_egid(self.as_ptr()) }
+    }
+
+    fn fsgid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_fsgid(self.as_ptr()) }
+    }
+
+    fn sgid_val(&self) -> u32 {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::cred_sgid(self.as_ptr()) }
+    }
+
+    fn for_each_group(&self, each: impl FnMut(u32)) {
+        let mut len = 0;
+        // SAFETY: The credentials are valid.
+        let groups = unsafe { bindings::cred_groups(self.as_ptr(), &mut len) };
+        // SAFETY: There are `len` groups, which the credentials hold. Nobody changes a list that
+        // credentials refer to; `kgid_t` is a transparent `u32`.
+        let groups = unsafe { core::slice::from_raw_parts(groups, len) };
+        groups.iter().map(|group| group.val).for_each(each);
     }
 
     fn gains_capabilities(&self, old: &Credential) -> bool {

@@ -88,15 +88,16 @@ impl<T: Work> Worker<T> {
     ///
     /// Context: any but NMI.
     pub(crate) fn kick(&self) {
-        self.kick_in(0);
+        // SAFETY: By the type invariants `work` is initialised; once disabled this does nothing.
+        unsafe { bindings::mod_delayed_work(self.work.get(), 0) };
     }
 
-    /// Asks for the work to be done in `ms` milliseconds; replaces an earlier request's time.
+    /// Has the work done in `ms` milliseconds, unless it is going to be done sooner.
     ///
     /// Context: any but NMI.
-    pub(crate) fn kick_in(&self, ms: u32) {
-        // SAFETY: By the type invariants `work` is initialised; once disabled this does nothing.
-        unsafe { bindings::mod_delayed_work(self.work.get(), msecs_to_jiffies(ms)) };
+    pub(crate) fn plan(&self, ms: u32) {
+        // SAFETY: As in `kick`.
+        unsafe { bindings::queue_delayed_work(self.work.get(), msecs_to_jiffies(ms)) };
     }
 
     /// Ends the worker for good: waits for a run that is going on, ignores later requests, and

@@ -161,6 +161,11 @@ impl Agents {
         Ok(agent)
     }
 
+    /// Takes back an agent that was added but whose label nobody got.
+    pub(crate) fn discard(&self, agent: &Agent) {
+        self.inner.lock().list.retain(|other| other.id != agent.id);
+    }
+
     /// Takes out the agents without tasks, calling `ended` for each.
     pub(crate) fn reap(&self, mut ended: impl FnMut(&Agent)) {
         self.inner.lock().list.retain(|agent| {

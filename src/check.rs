@@ -5,6 +5,7 @@
 use crate::{
     abi::{
         clock,
+        path::Visitor,
         random,
         task,
         trace,
@@ -22,9 +23,11 @@ use crate::{
     engine::{
         event,
         governance::Mode,
+        op::Op,
         policy::{
             Action,
             Decision,
+            Matcher,
             Subject,
             Terms, //
         },
@@ -89,16 +92,48 @@ impl Actor {
 #[derive(Clone, Copy)]
 pub(crate) enum Ruling {
     /// It may proceed.
-    Proceed,
-    /// It may not; the positive error number.
-    Refuse(i32),
+    Proceed {
+        /// Whether a grant was used for it: a quorum has approved exactly this.
+        by_grant: bool,
+    },
+    /// It may not.
+    Refuse {
+        /// What the task is told: a positive error number.
+        errno: i32,
+        /// Why, for those who ask by command.
+        why: Refusal,
+    },
     /// It may not yet: this request waits for votes.
     Pending([u8; 32]),
+}
+
+impl Ruling {
+    /// Policy says no.
+    const DENIED: Self = Self::refuse(Refusal::Denied);
+
+    /// Refused to a task, with `EACCES` as every operation that policy keeps from it.
+    const fn refuse(why: Refusal) -> Self {
+        Self::Refuse {
+            errno: errno::EACCES,
+            why,
+        }
+    }
+
+    /// The ruling as a hook returns it.
+    pub(crate) fn into_result(self) -> Result {
+        match self {
+            Self::Proceed { .. } => Ok(()),
+            Self::Refuse { errno, .. } => Err(Error::from_errno(-errno)),
+            Self::Pending(_) => Err(EACCES),
+        }
+    }
 }
 
 /// One step of judging.
 enum Step {
     Done(Ruling),
+    /// The content has to be digested first, which may take long: nothing may be held meanwhile.
+    Digest,
     /// The policy changed in between.
     Again,
     /// Wait for this decision, then judge again.
@@ -119,11 +154,7 @@ impl Node {
     /// `EACCES` when policy refuses it or a quorum has yet to approve, `EINTR` when the task was
     /// killed while it waited.
     pub(crate) fn check(&self, actor: &Actor, query: &Query<'_>) -> Result {
-        match self.rule_on(actor, query) {
-            Ruling::Proceed => Ok(()),
-            Ruling::Refuse(errno) => Err(Error::from_errno(-errno)),
-            Ruling::Pending(_) => Err(EACCES),
-        }
+        self.rule_on(actor, query).into_result()
     }
 
     /// Judges an operation.
@@ -131,46 +162,70 @@ impl Node {
         // Unloading waits for this section, see `Hooks::drained`.
         let _section = self.sleepers.read_lock();
         let mut deadline = None;
+        let mut content = None;
         for _ in 0..ATTEMPTS {
-            match self.step(actor, query, deadline) {
+            let step = match self.step(actor, query, deadline, content) {
+                Ok(Step::Digest) => query.digest().map(|digest| {
+                    content = Some(digest);
+                    Step::Again
+                }),
+                step => step,
+            };
+            match step {
                 Ok(Step::Done(ruling)) => return ruling,
-                Ok(Step::Again) => {}
+                Ok(Step::Again | Step::Digest) => {}
                 Ok(Step::Wait(decided, terms)) => {
                     let now = clock::boottime_ms();
                     let until =
                         *deadline.get_or_insert(now.saturating_add(u64::from(terms.hold_s) * 1000));
                     let left = u32::try_from(until.saturating_sub(now)).unwrap_or(u32::MAX);
                     if self.is_stopping() {
-                        return Ruling::Refuse(errno::EACCES);
+                        return Ruling::refuse(Refusal::HookMissing);
                     }
                     if decided.wait_killable_timeout(left) == WaitResult::Killed {
-                        return Ruling::Refuse(EINTR.to_errno().saturating_neg());
+                        return Ruling::Refuse {
+                            errno: EINTR.to_errno().saturating_neg(),
+                            why: Refusal::Denied,
+                        };
                     }
                 }
                 Err(error) => {
                     self.counters.bump(Counter::Failed);
                     self.refused(actor, query, 0, error.to_errno().unsigned_abs());
-                    return Ruling::Refuse(errno::EACCES);
+                    return Ruling::refuse(if error == ENOMEM {
+                        Refusal::NoMemory
+                    } else {
+                        Refusal::Denied
+                    });
                 }
             }
         }
         self.counters.bump(Counter::Failed);
-        Ruling::Refuse(errno::EACCES)
+        Ruling::refuse(Refusal::Pending)
     }
 
-    /// Judges once. `deadline` is set once the operation has waited.
+    /// Judges once. `deadline` is set once the operation has waited, `content` once it has been
+    /// looked at; it is then what was found.
     ///
     /// # Errors
     ///
     /// Whatever keeps the operation from being judged; it is refused then.
-    fn step(&self, actor: &Actor, query: &Query<'_>, deadline: Option<u64>) -> Result<Step> {
+    fn step(
+        &self,
+        actor: &Actor,
+        query: &Query<'_>,
+        deadline: Option<u64>,
+        content: Option<Option<Fingerprint>>,
+    ) -> Result<Step> {
         let uid = task::current().euid();
         let guard = self.policy.read();
         let Some(policy) = guard.get() else {
             // Labels and seals need a policy, and a policy is replaced but never removed.
             return Err(EACCES);
         };
-        let (decision, content) = self.decide(policy, actor, query, uid)?;
+        let Some(decision) = self.decide(policy, actor, query, uid, content)? else {
+            return Ok(Step::Digest);
+        };
         self.counters.bump(Counter::Decisions);
         trace::decision(
             query.op as u32,
@@ -183,24 +238,33 @@ impl Node {
         let terms = match decision.action {
             Action::Allow => {
                 self.counters.bump(Counter::Allowed);
-                return Ok(Step::Done(Ruling::Proceed));
+                return Ok(Step::Done(Ruling::Proceed { by_grant: false }));
             }
             Action::Audit => {
                 self.counters.bump(Counter::Audited);
                 self.audited(actor, query, decision.line, 0);
-                return Ok(Step::Done(Ruling::Proceed));
+                return Ok(Step::Done(Ruling::Proceed { by_grant: false }));
             }
             Action::Deny if lenient => {
                 self.counters.bump(Counter::Permitted);
                 self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
-                return Ok(Step::Done(Ruling::Proceed));
+                return Ok(Step::Done(Ruling::Proceed { by_grant: false }));
             }
             Action::Deny => {
                 self.counters.bump(Counter::Refused);
                 self.refused(actor, query, decision.line, errno::EACCES.unsigned_abs());
-                return Ok(Step::Done(Ruling::Refuse(errno::EACCES)));
+                return Ok(Step::Done(Ruling::DENIED));
+            }
+            // What the approvers could not be shown nobody can approve.
+            Action::Quorum(_) if query.opaque && !lenient => {
+                self.counters.bump(Counter::Refused);
+                self.refused(actor, query, decision.line, errno::EACCES.unsigned_abs());
+                return Ok(Step::Done(Ruling::DENIED));
             }
             Action::Quorum(terms) => terms,
+        };
+        let Some(content) = content else {
+            return Ok(Step::Digest);
         };
 
         // Everything is allocated before the lock is taken, and what is not needed freed after it.
@@ -226,16 +290,16 @@ impl Node {
                 self.counters.bump(Counter::GrantsUsed);
                 self.recorded();
                 self.note_request(actor, &id);
-                Step::Done(Ruling::Proceed)
+                Step::Done(Ruling::Proceed { by_grant: true })
             }
             Settled::Nothing if lenient => {
                 self.counters.bump(Counter::Permitted);
                 self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
-                Step::Done(Ruling::Proceed)
+                Step::Done(Ruling::Proceed { by_grant: false })
             }
             Settled::Nothing => {
                 self.counters.bump(Counter::Unapproved);
-                Step::Done(Ruling::Refuse(errno::EACCES))
+                Step::Done(Ruling::DENIED)
             }
             Settled::Refused(refusal) => {
                 if refusal == Refusal::RequestLimit {
@@ -243,7 +307,7 @@ impl Node {
                 }
                 self.counters.bump(Counter::Unapproved);
                 self.refused(actor, query, decision.line, refusal.errno().unsigned_abs());
-                Step::Done(Ruling::Refuse(errno::EACCES))
+                Step::Done(Ruling::refuse(refusal))
             }
             Settled::Waiting { id, decided, new } => {
                 if new {
@@ -264,8 +328,8 @@ impl Node {
         })
     }
 
-    /// Matches the operation against the rules. The digest of the content comes along when a rule
-    /// asked for it.
+    /// Matches the operation against the rules; `None` when a rule asks for the digest of the
+    /// content, which has not been taken.
     #[inline]
     fn decide(
         &self,
@@ -273,7 +337,8 @@ impl Node {
         actor: &Actor,
         query: &Query<'_>,
         uid: u32,
-    ) -> Result<(Decision, Option<Fingerprint>)> {
+        content: Option<Option<Fingerprint>>,
+    ) -> Result<Option<Decision>> {
         let subject = match actor {
             Actor::Agent(agent) => Subject {
                 class: Some(agent.class_in(policy)),
@@ -282,34 +347,41 @@ impl Node {
             },
             Actor::Host => Subject::host(uid),
         };
-        let mut digest = None;
-        let mut judge = |object: &Object<'_>| -> Result<Decision> {
+        let judge = |object: &Object<'_>| -> Result<Option<Decision>> {
             let mut matcher = policy.rules.matcher(&subject, query.op);
             if matcher.wants_object() {
-                object.walk(|key| {
-                    for object in policy.objects(key) {
-                        matcher.object(object);
-                    }
+                object.walk(&mut Ancestors {
+                    policy,
+                    subject: &subject,
+                    op: query.op,
+                    matcher: &mut matcher,
                 })?;
             }
             if let Some((address, port)) = query.address {
                 matcher.address(address, port);
             }
             if matcher.wants_digest() {
-                if digest.is_none() {
-                    digest = query.digest()?;
-                }
-                if let Some((digest, _)) = &digest {
-                    matcher.digest(digest);
+                match content {
+                    None => return Ok(None),
+                    Some(Some((digest, _))) => matcher.digest(&digest),
+                    Some(None) => {}
                 }
             }
-            Ok(matcher.decide())
+            Ok(Some(matcher.decide()))
         };
-        let mut decision = judge(&query.object)?;
+        let Some(mut decision) = judge(&query.object)? else {
+            return Ok(None);
+        };
         if !matches!(query.second, Object::None) {
-            decision = decision.stricter(judge(&query.second)?);
+            let Some(second) = judge(&query.second)? else {
+                return Ok(None);
+            };
+            decision = decision.stricter(second);
         }
-        Ok((decision, digest))
+        if query.beneath && !policy.names_object(&decision) {
+            decision.action = Action::Allow;
+        }
+        Ok(Some(decision))
     }
 
     /// Writes down what a quorum would be asked for.
@@ -328,10 +400,6 @@ impl Node {
         content: Option<Fingerprint>,
     ) -> Result<Draft> {
         let flags = query.context.flags();
-        let content = match content {
-            Some(content) => Some(content),
-            None => query.digest()?,
-        };
         let (digest, size) = content.unwrap_or(([0; 32], 0));
         let mut encoding = KVec::from_elem(0, request::MAX_LEN, flags)?;
         let (class, name) = match actor {
@@ -386,6 +454,11 @@ impl Node {
         let place = query.object.place(&mut path)?;
         if !place.is_empty() {
             facts.fact(&Fact::FsPath(place)).map_err(|_| EINVAL)?;
+        }
+        if let Some(environment) = query.environment {
+            facts
+                .fact(&Fact::EnvDigest(&environment()?))
+                .map_err(|_| EINVAL)?;
         }
         let len = facts.finish().map_err(|_| EINVAL)?;
         encoding.truncate(len);
@@ -473,6 +546,26 @@ impl Node {
             payload: path.get(..event::MAX_PATH).unwrap_or(path),
             ..Entry::new(kind)
         });
+    }
+}
+
+/// Tells a matcher which objects of rules lie above an object.
+struct Ancestors<'a, 'b> {
+    policy: &'a ActivePolicy,
+    subject: &'b Subject<'a>,
+    op: Op,
+    matcher: &'b mut Matcher<'a>,
+}
+
+impl Visitor for Ancestors<'_, '_> {
+    fn visit(&mut self, key: usize) {
+        for object in self.policy.objects(key) {
+            self.matcher.object(object);
+        }
+    }
+
+    fn restart(&mut self) {
+        *self.matcher = self.policy.rules.matcher(self.subject, self.op);
     }
 }
 

@@ -278,7 +278,7 @@ impl Docket {
     pub(crate) fn new() -> Result<Self, AllocError> {
         Ok(Self {
             requests: KVVec::with_capacity(
-                limits::REQUESTS + limits::DECIDED_REQUESTS + 1,
+                limits::REQUESTS + limits::GOVERNANCE_REQUESTS + limits::DECIDED_REQUESTS + 1,
                 GFP_KERNEL,
             )?,
             grants: KVVec::with_capacity(limits::GRANTS, GFP_KERNEL)?,
@@ -331,14 +331,32 @@ impl Docket {
             .map(|request| &**request)
     }
 
-    /// Says whether one more request of `agent` may be opened.
+    /// Says whether `new` may be opened beside those that are open.
+    ///
+    /// Governance has room of its own, and what one user's agents ask for leaves room for others':
+    /// nobody keeps anybody else from asking.
     ///
     /// # Errors
     ///
     /// [`Refusal::RequestLimit`].
-    pub(crate) fn check_room(&self, agent: u64) -> Result<(), Refusal> {
-        if self.open_len() >= limits::REQUESTS || self.open_of(agent) >= limits::REQUESTS_PER_AGENT
-        {
+    fn check_room(&self, new: &Request) -> Result<(), Refusal> {
+        let governance = new.op.is_governance();
+        let (mut all, mut agents, mut users) = (0, 0, 0);
+        for request in self.open() {
+            if request.op.is_governance() == governance {
+                all += 1;
+                agents += usize::from(request.agent == new.agent);
+                users += usize::from(request.uid == new.uid);
+            }
+        }
+        let full = if governance {
+            all >= limits::GOVERNANCE_REQUESTS
+        } else {
+            all >= limits::REQUESTS
+                || agents >= limits::REQUESTS_PER_AGENT
+                || users >= limits::REQUESTS_PER_USER
+        };
+        if full {
             return Err(Refusal::RequestLimit);
         }
         Ok(())
@@ -358,7 +376,7 @@ impl Docket {
         now_ms: u64,
     ) -> Result<[u8; 32], Refusal> {
         let mut request = draft.request.take().ok_or(Refusal::NoMemory)?;
-        if let Err(refusal) = self.check_room(request.agent) {
+        if let Err(refusal) = self.check_room(&request) {
             draft.request = Some(request);
             return Err(refusal);
         }
@@ -449,6 +467,10 @@ impl Docket {
             return Err(Refusal::VoteClosedRequest);
         }
         let ballot = request.ballot.as_mut().ok_or(Refusal::VoteClosedRequest)?;
+        let mut after = ballot.clone();
+        if grants_full && after.cast(vote.slot, vote.weight, vote.verdict)? == Outcome::Granted {
+            return Err(Refusal::GrantLimit);
+        }
         let outcome = ballot.cast(vote.slot, vote.weight, vote.verdict)?;
         ledger.hear(vote.slot, vote.own);
         ledger.append(&Entry {
@@ -460,10 +482,6 @@ impl Docket {
         match outcome {
             Outcome::Open => {}
             Outcome::Denied => request.close(ledger, State::Denied, Kind::Denied),
-            // Without room for the grant nothing may be let through.
-            Outcome::Granted if grants_full => {
-                request.close(ledger, State::Denied, Kind::Denied);
-            }
             Outcome::Granted => {
                 request.close(ledger, State::Granted, Kind::Granted);
                 let grant = Grant {

@@ -102,9 +102,9 @@ impl Node {
                 .facts(&facts)
         };
         match self.rule_on(&Actor::Host, &query) {
-            Ruling::Proceed => Ok(Leave::Given),
+            Ruling::Proceed { .. } => Ok(Leave::Given),
             Ruling::Pending(id) => Ok(Leave::Pending(id)),
-            Ruling::Refuse(_) => Err(Refusal::Denied),
+            Ruling::Refuse { why, .. } => Err(why),
         }
     }
 
@@ -114,6 +114,9 @@ impl Node {
     ///
     /// A [`PolicyError`]; the running policy stays.
     pub(crate) fn load_policy(&self, text: &[u8]) -> Result<Outcome<()>, PolicyError> {
+        if !task::current().sees_host() {
+            return Err(PolicyError::Refused(Refusal::PolicyView));
+        }
         let mut admin = self.admin.lock();
         let generation = admin.generation + 1;
         let policy = ActivePolicy::prepare(text, generation)?;
@@ -147,11 +150,13 @@ impl Node {
         .encode(&mut payload)
         .unwrap_or(0);
         let host_ops = policy.rules.host_ops();
-        self.policy.replace(policy);
-        self.set_host_ops(host_ops);
         admin.generation = generation;
-        let closed = {
+        // Before the policy that has them, and beside those of the old one: none is missed.
+        self.set_host_ops(host_ops | self.host_ops());
+        let (closed, retired) = {
             let mut books = self.books.lock();
+            // Both under the lock: whoever finds the new policy finds its books, too.
+            let retired = self.policy.publish(policy);
             let closed = books.start_over(Cancelled::PolicyChanged, GrantEnded::PolicyChanged);
             books.generation = generation;
             books.ledger.append(&Entry {
@@ -160,8 +165,11 @@ impl Node {
                 payload: payload.get(..len).unwrap_or(&[]),
                 ..Entry::new(Kind::Policy)
             });
-            closed
+            (closed, retired)
         };
+        // Waits for those who still judge by the old policy.
+        drop(retired);
+        self.set_host_ops(host_ops);
         self.closed(&closed);
         self.recorded();
         Ok(Outcome::Done(()))

@@ -20,9 +20,9 @@ use crate::{
             Kind,
             Payload, //
         },
-        op::Op,
         refusal::Refusal, //
     },
+    hooks::file,
     ledger::Entry,
     name::Name,
     node::Node,
@@ -132,7 +132,7 @@ impl Node {
                     Some(_) => self.relabel(current.key(), &agent),
                 });
         if let Err(refusal) = entered {
-            self.leave(&agent);
+            self.agents.discard(&agent);
             return Err(refusal);
         }
         if let Some(parent) = &parent {
@@ -187,15 +187,12 @@ impl Node {
             if file.is_path_only() || !matches!(kind, S_IFREG | S_IFBLK | S_IFDIR) {
                 continue;
             }
-            for (open, op) in [
-                (file.is_readable(), Op::FileRead),
-                (file.is_writable(), Op::FileWrite),
-            ] {
+            for (open, op) in file::needs(file, false) {
                 let query = Query {
                     quiet: true,
                     ..Query::new(op, "agent_label", Context::Sleep).on(Object::At(file.path()))
                 };
-                if open && !matches!(self.rule_on(actor, &query), Ruling::Proceed) {
+                if open && !matches!(self.rule_on(actor, &query), Ruling::Proceed { .. }) {
                     return Err(Refusal::InheritedFile);
                 }
             }

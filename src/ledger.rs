@@ -109,6 +109,9 @@ pub(crate) struct Ledger {
     ring: Ring,
     /// Keeps one sender from flooding the ring.
     pub(crate) limiter: Limiter,
+    /// Keeps one user from having signatures verified without end. A table of its own: nothing
+    /// else that anybody does makes it forget.
+    pub(crate) voters: Limiter,
 }
 
 impl Ledger {
@@ -119,6 +122,7 @@ impl Ledger {
             chain: Chain::new::<KernelDigest>(&identity.node, identity.epoch),
             ring: Ring::new(limits::EVENT_RING)?,
             limiter: Limiter::new()?,
+            voters: Limiter::new()?,
         })
     }
 

@@ -17,8 +17,6 @@ pub(crate) enum Sender {
     Agent(u64),
     /// A user, in the initial user namespace.
     User(u32),
-    /// A user who hands in votes: what else the user does has no influence on them.
-    Voter(u32),
 }
 
 /// One sender's bucket.

@@ -262,6 +262,11 @@ impl Node {
         self.host_ops.store(ops, Release);
     }
 
+    /// Which operations of tasks without a label are governed.
+    pub(crate) fn host_ops(&self) -> u64 {
+        self.host_ops.load(Relaxed)
+    }
+
     /// Number of labelled tasks.
     pub(crate) fn tasks(&self) -> usize {
         self.labels.len()
@@ -376,6 +381,10 @@ impl Node {
     /// Context: any, soft interrupts included.
     #[inline]
     pub(crate) fn unlabel(&self, key: usize) {
+        if self.approved_loader.load(Relaxed) == key {
+            // The next task at this address has been approved nothing.
+            let _ = self.approved_loader.cmpxchg(key, 0, Full);
+        }
         let guard = rcu::read_lock();
         let Some(label) = self.labels.get(key, &guard) else {
             return;
@@ -460,7 +469,7 @@ impl Node {
         let left = next_ms.saturating_sub(clock::boottime_ms());
         if next_ms != u64::MAX {
             self.worker
-                .kick_in(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1));
+                .plan(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1));
         }
     }
 

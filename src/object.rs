@@ -7,11 +7,11 @@ use crate::{
         Dentry,
         InodeId,
         Path,
+        Visitor,
         Walk, //
     },
     engine::request, //
 };
-use core::ops::ControlFlow;
 use kernel::prelude::*;
 
 /// What an operation is about.
@@ -38,19 +38,15 @@ impl Object<'_> {
     /// # Errors
     ///
     /// `EACCES` when the kernel cannot tell where the object is: it may be below anything.
-    pub(crate) fn walk(&self, mut visit: impl FnMut(usize)) -> Result {
-        let visit = |key| {
-            visit(key);
-            ControlFlow::Continue(())
-        };
-        let (end, dentry) = match self {
+    pub(crate) fn walk(&self, visitor: &mut impl Visitor) -> Result {
+        let (end, entry) = match self {
             Self::None => return Ok(()),
-            Self::At(path) => (path.walk(visit), path.dentry()),
-            Self::New { at, .. } => (at.walk(visit), at.dentry()),
-            Self::Entry(dentry) => (dentry.walk_dentry(visit), *dentry),
+            Self::At(path) | Self::New { at: path, .. } => (path.walk(visitor), path.dentry()),
+            Self::Entry(entry) => (entry.walk_dentry(visitor), *entry),
         };
         match end {
-            Walk::Detached if dentry.is_disconnected() => Err(EACCES),
+            Walk::Unreachable => Err(EACCES),
+            Walk::Detached if entry.is_disconnected() => Err(EACCES),
             _ => Ok(()),
         }
     }
@@ -60,7 +56,11 @@ impl Object<'_> {
         match self {
             Self::None => None,
             Self::At(path) => path.dentry().inode_id(),
-            Self::New { dir, .. } => dir.dentry().inode_id(),
+            // What has the name already is what is lost or exchanged.
+            Self::New { at, dir } => at
+                .dentry()
+                .inode_id()
+                .or_else(|| dir.dentry().inode_id()),
             Self::Entry(dentry) => dentry.inode_id(),
         }
     }
@@ -83,7 +83,8 @@ impl Object<'_> {
     pub(crate) fn display<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8]> {
         match self {
             Self::None => Ok(&[]),
-            Self::At(path) | Self::New { at: path, .. } => path.display(buf),
+            Self::At(path) => path.display(buf),
+            Self::New { at, dir } => dir.display_child(at.dentry(), buf),
             Self::Entry(dentry) => dentry.display_raw(buf),
         }
     }

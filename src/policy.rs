@@ -10,6 +10,7 @@ use crate::{
     engine::{
         policy::{
             ClassId,
+            Decision,
             ErrorKind,
             ObjectId,
             ParseError,
@@ -133,6 +134,15 @@ impl ActivePolicy {
     #[inline]
     pub(crate) fn objects(&self, key: usize) -> impl Iterator<Item = ObjectId> + '_ {
         self.identities.find(key)
+    }
+
+    /// Whether `decision` was made by a rule that names an object by its path.
+    pub(crate) fn names_object(&self, decision: &Decision) -> bool {
+        decision.rule.is_some_and(|number| {
+            self.rules
+                .rules()
+                .any(|rule| rule.number == number && rule.object.is_some())
+        })
     }
 
     /// Class and name that executing the inode `key` confers.

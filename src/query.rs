@@ -82,12 +82,18 @@ pub(crate) struct Query<'a> {
     pub(crate) version: Option<u64>,
     /// What a governance request asks for; empty for other operations.
     pub(crate) detail: &'a [u8],
+    /// Digest of the environment of a program.
+    pub(crate) environment: Option<&'a dyn Fn() -> Result<[u8; 32]>>,
     /// Name of the hook.
     pub(crate) hook: &'static str,
     /// What the caller may do meanwhile.
     pub(crate) context: Context,
     /// The caller only looks whether it may: nothing is recorded or requested.
     pub(crate) quiet: bool,
+    /// The object lies beneath one that was judged: only rules that name it matter.
+    pub(crate) beneath: bool,
+    /// The hook does not see what exactly is asked for, so no quorum can approve it.
+    pub(crate) opaque: bool,
 }
 
 impl<'a> Query<'a> {
@@ -102,9 +108,12 @@ impl<'a> Query<'a> {
             facts: &|_| Ok(()),
             version: None,
             detail: &[],
+            environment: None,
             hook,
             context,
             quiet: false,
+            opaque: false,
+            beneath: false,
         }
     }
 
@@ -138,16 +147,18 @@ impl<'a> Query<'a> {
 
     /// Digest and length of the content.
     ///
-    /// Context: sleeps for a file.
+    /// Context: sleeps for a file, for as long as its file system likes.
     ///
     /// # Errors
     ///
-    /// `EFBIG` beyond [`limits::CONTENT`], `ENOMEM`, and those of reading the file.
+    /// `EFBIG` beyond [`limits::CONTENT`], `EACCES` for a file system that may answer the next read
+    /// differently (FUSE), `ENOMEM`, and those of reading the file.
     pub(crate) fn digest(&self) -> Result<Option<Fingerprint>> {
         match self.content {
             Content::None => Ok(None),
             Content::Bytes(bytes) if bytes.len() as u64 > limits::CONTENT => Err(EFBIG),
             Content::Bytes(bytes) => Ok(Some((sha256::digest(&[bytes]), bytes.len() as u64))),
+            Content::File(file) if file.is_unverifiable() => Err(EACCES),
             Content::File(file) => file_digest(file).map(Some),
         }
     }

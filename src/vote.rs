@@ -66,9 +66,9 @@ impl Node {
     /// The [`Refusal`] of the first step that fails, in the order of "Vote" in
     /// `Documentation/wire-format.rst`; [`Refusal::RateLimited`] before any of them.
     pub(crate) fn submit_vote(&self, bytes: &[u8], uid: u32) -> Result<Accepted, Refusal> {
-        let sender = Sender::Voter(uid);
+        let sender = Sender::User(uid);
         let now = clock::boottime_ms();
-        if !self.books.lock().ledger.limiter.may(sender, now) {
+        if !self.books.lock().ledger.voters.may(sender, now) {
             self.counters.bump(Counter::VotesRefused);
             return Err(Refusal::RateLimited);
         }
@@ -91,6 +91,7 @@ impl Node {
             }
             Err(refusal) => {
                 self.counters.bump(Counter::VotesRefused);
+                let _ = self.books.lock().ledger.voters.take(sender, now);
                 if self.may_record(sender) {
                     self.record(&Entry {
                         uid,

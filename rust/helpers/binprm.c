@@ -19,6 +19,11 @@ int tcp_helper_bprm_argc(const struct linux_binprm *bprm)
 	return bprm->argc;
 }
 
+int tcp_helper_bprm_envc(const struct linux_binprm *bprm)
+{
+	return bprm->envc;
+}
+
 bool tcp_helper_bprm_is_check(const struct linux_binprm *bprm)
 {
 	return bprm->is_check;

@@ -3,8 +3,15 @@
 #include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/fdtable.h>
+#include <linux/fs_struct.h>
+#include <linux/nsproxy.h>
+#include <linux/path.h>
+#include <linux/pid_namespace.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/string.h>
 #include <asm/syscall.h>
 
@@ -44,6 +51,46 @@ bool tcp_helper_current_fs_shared(void)
 	struct fs_struct *fs = current->fs;
 
 	return fs && READ_ONCE(fs->users) > 1;
+}
+
+/*
+ * Whether the root directory and the mount namespace are those of the first
+ * process. Pointers are compared only; of the caller's own, the namespace is
+ * stable, and the root as stable as the caller's fs_struct.
+ */
+bool tcp_helper_current_sees_host(void)
+{
+	struct nsproxy *own_ns = current->nsproxy;
+	struct fs_struct *own_fs = current->fs;
+	struct path root = {};
+	struct task_struct *init;
+	bool same = false;
+	unsigned int seq;
+
+	if (!own_ns || !own_fs)
+		return false;
+	do {
+		seq = read_seqbegin(&own_fs->seq);
+		root = own_fs->root;
+	} while (read_seqretry(&own_fs->seq, seq));
+
+	guard(rcu)();
+	init = READ_ONCE(init_pid_ns.child_reaper);
+	if (!init)
+		return false;
+	task_lock(init);
+	if (init->nsproxy && init->nsproxy->mnt_ns == own_ns->mnt_ns && init->fs) {
+		read_seqlock_excl(&init->fs->seq);
+		same = path_equal(&init->fs->root, &root);
+		read_sequnlock_excl(&init->fs->seq);
+	}
+	task_unlock(init);
+	return same;
+}
+
+bool tcp_helper_in_task(void)
+{
+	return in_task();
 }
 
 bool tcp_helper_current_is_user(void)
@@ -108,6 +155,28 @@ gid_t tcp_helper_cred_gid(const struct cred *cred)
 gid_t tcp_helper_cred_egid(const struct cred *cred)
 {
 	return __kgid_val(cred->egid);
+}
+
+uid_t tcp_helper_cred_suid(const struct cred *cred)
+{
+	return __kuid_val(cred->suid);
+}
+
+gid_t tcp_helper_cred_fsgid(const struct cred *cred)
+{
+	return __kgid_val(cred->fsgid);
+}
+
+gid_t tcp_helper_cred_sgid(const struct cred *cred)
+{
+	return __kgid_val(cred->sgid);
+}
+
+/* The supplementary groups; valid as long as the credentials. */
+const kgid_t *tcp_helper_cred_groups(const struct cred *cred, size_t *len)
+{
+	*len = cred->group_info->ngroups;
+	return cred->group_info->gid;
 }
 
 void tcp_helper_task_comm(struct task_struct *task, char *buf, size_t size)

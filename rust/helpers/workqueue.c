@@ -11,3 +11,9 @@ bool tcp_helper_mod_delayed_work(struct delayed_work *work, unsigned long delay)
 {
 	return mod_delayed_work(system_dfl_wq, work, delay);
 }
+
+/* Unlike the above it leaves alone what is pending. */
+bool tcp_helper_queue_delayed_work(struct delayed_work *work, unsigned long delay)
+{
+	return queue_delayed_work(system_dfl_wq, work, delay);
+}

@@ -17,6 +17,13 @@ pub const REQUESTS: usize = 256;
 /// Pending requests of one agent.
 pub const REQUESTS_PER_AGENT: usize = 16;
 
+/// Pending requests of all agents that one user runs.
+pub const REQUESTS_PER_USER: usize = 64;
+
+/// Pending governance requests. They have room of their own, so that no agent can keep governance
+/// out.
+pub const GOVERNANCE_REQUESTS: usize = 16;
+
 /// Grants that live at once.
 pub const GRANTS: usize = 256;
 

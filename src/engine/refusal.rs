@@ -221,6 +221,10 @@ refusals! {
     PolicyLimit = 62, "policy_limit", E2BIG, "the policy is beyond the limits of text, rules or paths; make it smaller";
     /// A quorum is needed; the request id is in the reply.
     Pending = 63, "pending", EINPROGRESS, "a quorum is needed; have the request in the reply voted on, then repeat";
+    /// No room for the grant that this vote would make.
+    GrantLimit = 64, "grant_limit", EAGAIN, "this vote would grant the request and there are too many live grants; revoke some with tcpctl grant revoke, then submit it again";
+    /// A policy is loaded from a root or mount namespace that is not the host's.
+    PolicyView = 65, "policy_view", EPERM, "the paths of a policy are looked up where the loader stands; load it from the host's own root and mount namespace";
 }
 
 impl Refusal {

@@ -74,10 +74,11 @@ const AFTER_ARGS: usize = FACTS_AFTER_ARGS * FACT_HEAD
     + 8
     + governance::MAX_DETAIL
     + MAX_HOOK
-    + MAX_FS_PATH;
+    + MAX_FS_PATH
+    + 32;
 
 /// Facts that may follow the arguments.
-const FACTS_AFTER_ARGS: usize = 12;
+const FACTS_AFTER_ARGS: usize = 13;
 
 // Only arguments can ever lack room: before them stand the fixed fields, two names, the number of
 // facts, three strings, one object and the number of arguments.
@@ -163,6 +164,8 @@ pub enum Fact<'a> {
     /// Path of the object within its own file system, of which at most the last [`MAX_FS_PATH`]
     /// bytes: no mount, chroot or namespace of the task changes it.
     FsPath(&'a [u8]),
+    /// Digest of the environment, each string followed by one zero byte.
+    EnvDigest(&'a [u8; 32]),
 }
 
 /// Family of IPv4 addresses.
@@ -215,6 +218,7 @@ impl<'a> Fact<'a> {
             Self::Detail(_) => 16,
             Self::Hook(_) => 17,
             Self::FsPath(_) => 18,
+            Self::EnvDigest(_) => 19,
         }
     }
 
@@ -239,6 +243,7 @@ impl<'a> Fact<'a> {
             Self::Detail(_) => "DETAIL",
             Self::Hook(_) => "HOOK",
             Self::FsPath(_) => "FS_PATH",
+            Self::EnvDigest(_) => "ENV_DIGEST",
         }
     }
 
@@ -295,7 +300,7 @@ impl<'a> Fact<'a> {
             | Self::Hook(bytes)
             | Self::FsPath(bytes) => bytes.len(),
             Self::TargetObject(_) => 20,
-            Self::ArgsDigest(_) => 32,
+            Self::ArgsDigest(_) | Self::EnvDigest(_) => 32,
             Self::Address { address, .. } => address.len().saturating_add(4),
             Self::Task { comm, .. } => comm.len().saturating_add(12),
             Self::Argc(_) | Self::Mode(_) | Self::Command(_) => 4,
@@ -342,7 +347,7 @@ impl<'a> Fact<'a> {
             | Self::Detail(bytes)
             | Self::Hook(bytes)
             | Self::FsPath(bytes) => out.bytes(bytes),
-            Self::ArgsDigest(digest) => out.bytes(digest),
+            Self::ArgsDigest(digest) | Self::EnvDigest(digest) => out.bytes(digest),
             Self::Argc(value) | Self::Mode(value) | Self::Command(value) => out.u32(value),
             Self::Flags(value) | Self::Size(value) | Self::Version(value) => out.u64(value),
             Self::TargetObject(object) => {
@@ -385,6 +390,7 @@ impl<'a> Fact<'a> {
             16 => return Self::Detail(value).checked(),
             17 => return Self::Hook(value).checked(),
             18 => return Self::FsPath(value).checked(),
+            19 => Self::EnvDigest(fields.array()?),
             3 => Self::TargetObject(Object {
                 device: fields.u64()?,
                 inode: fields.u64()?,
@@ -487,7 +493,11 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// Whether requests for the operation have a content digest.
 fn has_content(op: Op) -> bool {
-    op.is_governance() || matches!(op, Op::Exec | Op::ModuleLoad)
+    op.is_governance()
+        || matches!(
+            op,
+            Op::Exec | Op::ModuleLoad | Op::KexecLoad | Op::FileAttr | Op::Mount
+        )
 }
 
 impl Binding<'_> {

@@ -59,13 +59,30 @@ pub(crate) fn bprm_check_security(node: &Node, bprm: &Binprm) -> Result {
         },
     };
     let facts = |facts: &mut FactWriter<'_>| arguments(bprm, facts);
+    let environment = environment(bprm);
     node.check(
         &actor,
-        &Query::new(Op::Exec, "bprm_check_security", Context::Wait)
-            .on(Object::At(bprm.file().path()))
-            .content(Content::File(bprm.file()))
-            .facts(&facts),
+        &Query {
+            environment: Some(&environment),
+            // AT_EXECVE_CHECK only asks.
+            quiet: bprm.is_check(),
+            ..Query::new(Op::Exec, "bprm_check_security", Context::Wait)
+                .on(Object::At(bprm.file().path()))
+                .content(Content::File(bprm.file()))
+                .facts(&facts)
+        },
     )
+}
+
+/// A function that gives the digest of the environment: it can make a program do anything.
+fn environment(bprm: &Binprm) -> impl Fn() -> Result<[u8; 32]> + '_ {
+    || {
+        let mut digest = Sha256::new();
+        bprm.for_each_env_bytes(|bytes| {
+            digest.update(bytes);
+        })?;
+        Ok(digest.finish())
+    }
 }
 
 /// The arguments, as many as there is room for, and the digest of all.

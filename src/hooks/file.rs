@@ -3,7 +3,10 @@
 //! FILE_READ and FILE_WRITE: a file is opened, or comes open from another task.
 
 use crate::{
-    abi::path::FileExt,
+    abi::path::{
+        FileExt,
+        Path, //
+    },
     check::Actor,
     engine::{
         op::Op,
@@ -42,16 +45,49 @@ pub(crate) fn open(node: &Node, file: &File) -> Result {
     if file.is_exec() {
         return Ok(());
     }
+    if let Some(own) = file.backing_path() {
+        return beneath(node, &actor, file, own);
+    }
     // O_TRUNC writes, whatever the file was opened for.
     let truncates = file.flags() & flags::O_TRUNC != 0;
-    judge(
-        node,
-        &actor,
-        file,
-        file.is_writable() || truncates,
-        "file_open",
-        Context::Wait,
-    )
+    // Some network file systems open with the directory locked: nobody is kept waiting for it.
+    let context = if file.opens_locked() {
+        Context::Sleep
+    } else {
+        Context::Wait
+    };
+    judge(node, &actor, file, truncates, "file_open", context)
+}
+
+/// A stacked file system opens the file that lies beneath one of its own.
+///
+/// That one has just been judged where the task sees it. What is left to ask is whether a rule names
+/// the file beneath: stacking must not be a way round it. The defaults have had their say.
+fn beneath(node: &Node, actor: &Actor, file: &File, own: &Path) -> Result {
+    for (wanted, op) in needs(file, false) {
+        if wanted {
+            node.check(
+                actor,
+                &Query {
+                    beneath: true,
+                    ..Query::new(op, "file_open", Context::Sleep).on(Object::Entry(own.dentry()))
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// What a file that is open as `file` is open for. `truncates` says that opening it has written.
+///
+/// Access mode 3 gives neither right, but a file for `ioctl`, which may do anything: it needs both.
+pub(crate) fn needs(file: &File, truncates: bool) -> [(bool, Op); 2] {
+    let (reads, writes) = (file.is_readable(), file.is_writable());
+    let neither = !reads && !writes;
+    [
+        (reads || neither, Op::FileRead),
+        (writes || neither || truncates, Op::FileWrite),
+    ]
 }
 
 /// A file comes from another task, over a socket or by `pidfd_getfd`.
@@ -69,27 +105,20 @@ pub(crate) fn receive(node: &Node, file: &File) -> Result {
     if matches!(file.inode_mode() & S_IFMT, S_IFSOCK | S_IFIFO) || file.is_path_only() {
         return Ok(());
     }
-    judge(
-        node,
-        &actor,
-        file,
-        file.is_writable(),
-        "file_receive",
-        Context::Sleep,
-    )
+    judge(node, &actor, file, false, "file_receive", Context::Sleep)
 }
 
 fn judge(
     node: &Node,
     actor: &Actor,
     file: &File,
-    writes: bool,
+    truncates: bool,
     hook: &'static str,
     context: Context,
 ) -> Result {
     let shown = u64::from(file.flags() & SHOWN);
     let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Flags(shown));
-    for (wanted, op) in [(file.is_readable(), Op::FileRead), (writes, Op::FileWrite)] {
+    for (wanted, op) in needs(file, truncates) {
         if wanted {
             node.check(
                 actor,

@@ -3,7 +3,8 @@
 //! MODULE_LOAD and KEXEC_LOAD: what the kernel itself will run.
 //!
 //! A module is judged when the kernel has read it, uncompressed, into memory that nobody else can
-//! write: what is digested is what will be linked. A kernel image is judged before it is read.
+//! write: what is digested is what will be linked. So is the image that `kexec_file_load` reads;
+//! what `kexec_load` passes is never shown to a security module, so that no quorum can approve it.
 
 use crate::{
     abi::{
@@ -56,7 +57,8 @@ pub(crate) fn module_request(node: &Node, name: &CStr) -> Result {
 /// Data comes from user memory.
 pub(crate) fn load_data(node: &Node, id: u32, contents: bool) -> Result {
     match id {
-        id::KEXEC_IMAGE | id::KEXEC_INITRAMFS => kexec(node, None, "kernel_load_data"),
+        // The kernel shows neither the image nor where it comes from.
+        id::KEXEC_IMAGE | id::KEXEC_INITRAMFS => kexec(node, None, None, "kernel_load_data"),
         id::MODULE if !contents => unseen(node),
         _ => Ok(()),
     }
@@ -73,7 +75,9 @@ pub(crate) fn post_load_data(node: &Node, buf: &[u8], id: u32) -> Result {
 /// A file is about to be read.
 pub(crate) fn read_file(node: &Node, file: Option<&File>, id: u32, contents: bool) -> Result {
     match id {
-        id::KEXEC_IMAGE | id::KEXEC_INITRAMFS => kexec(node, file, "kernel_read_file"),
+        id::KEXEC_IMAGE | id::KEXEC_INITRAMFS if !contents => {
+            kexec(node, file, None, "kernel_read_file")
+        }
         id::MODULE if !contents => unseen(node),
         _ => Ok(()),
     }
@@ -83,6 +87,9 @@ pub(crate) fn read_file(node: &Node, file: Option<&File>, id: u32, contents: boo
 pub(crate) fn post_read_file(node: &Node, file: Option<&File>, buf: &[u8], id: u32) -> Result {
     match id {
         id::MODULE => module(node, file, buf, "kernel_post_read_file"),
+        id::KEXEC_IMAGE | id::KEXEC_INITRAMFS => {
+            kexec(node, file, Some(buf), "kernel_post_read_file")
+        }
         _ => Ok(()),
     }
 }
@@ -96,25 +103,31 @@ fn unseen(node: &Node) -> Result {
 }
 
 fn module(node: &Node, file: Option<&File>, content: &[u8], hook: &'static str) -> Result {
+    // A leave that was not used, for whatever reason, is not one for this load.
+    node.take_approved_loader();
     let Some(actor) = node.actor_for(Op::ModuleLoad) else {
         return Ok(());
     };
     let query = Query::new(Op::ModuleLoad, hook, Context::Wait).content(Content::Bytes(content));
-    node.check(
+    let ruling = node.rule_on(
         &actor,
         &match file {
             Some(file) => query.on(Object::At(file.path())),
             None => query,
         },
-    )?;
-    // A sealed node refuses modules without a signature, but not this one.
-    node.approved_loader.store(task::current().key(), Relaxed);
-    Ok(())
+    );
+    approve(node, ruling)
 }
 
 /// Another kernel. On a sealed node even a task without a label needs a rule that allows it: the
 /// next kernel need not have this module.
-fn kexec(node: &Node, file: Option<&File>, hook: &'static str) -> Result {
+fn kexec(
+    node: &Node,
+    file: Option<&File>,
+    content: Option<&[u8]>,
+    hook: &'static str,
+) -> Result {
+    node.take_approved_loader();
     let actor = match node.actor_for(Op::KexecLoad) {
         Some(actor) => actor,
         None if node.phase() == Phase::Sealed => {
@@ -123,17 +136,23 @@ fn kexec(node: &Node, file: Option<&File>, hook: &'static str) -> Result {
         }
         None => return Ok(()),
     };
-    let query = Query::new(Op::KexecLoad, hook, Context::Wait);
-    let query = match file {
-        Some(file) => query.on(Object::At(file.path())),
-        None => query,
-    };
-    match node.rule_on(&actor, &query) {
-        Ruling::Proceed => {
-            node.approved_loader.store(task::current().key(), Relaxed);
-            Ok(())
-        }
-        Ruling::Refuse(errno) => Err(Error::from_errno(-errno)),
-        Ruling::Pending(_) => Err(EACCES),
+    let mut query = Query::new(Op::KexecLoad, hook, Context::Wait);
+    match content {
+        Some(content) => query = query.content(Content::Bytes(content)),
+        None => query.opaque = true,
     }
+    if let Some(file) = file {
+        query = query.on(Object::At(file.path()));
+    }
+    let ruling = node.rule_on(&actor, &query);
+    approve(node, ruling)
+}
+
+/// Passes a ruling on. When a quorum has approved, the calling task may do this one thing that a
+/// sealed node refuses to everybody else: see [`super::lockdown`].
+fn approve(node: &Node, ruling: Ruling) -> Result {
+    if let Ruling::Proceed { by_grant: true } = ruling {
+        node.approved_loader.store(task::current().key(), Relaxed);
+    }
+    ruling.into_result()
 }

@@ -94,6 +94,14 @@ impl Hooks for Node {
         task::file_fcntl(self, cmd, arg)
     }
 
+    fn file_ioctl(&self, _file: &File, cmd: u32, arg: usize) -> Result {
+        task::file_ioctl(self, cmd, arg)
+    }
+
+    fn file_ioctl_compat(&self, _file: &File, cmd: u32, arg: usize) -> Result {
+        task::file_ioctl(self, cmd, arg)
+    }
+
     fn path_truncate(&self, path: &Path) -> Result {
         path::truncate(self, path)
     }
@@ -141,24 +149,24 @@ impl Hooks for Node {
         path::chown(self, path, uid, gid)
     }
 
-    fn inode_setxattr(&self, dentry: &Dentry, name: &CStr) -> Result {
-        path::xattr(self, dentry, name, "inode_setxattr")
+    fn inode_setxattr(&self, dentry: &Dentry, name: &CStr, value: &[u8]) -> Result {
+        path::xattr(self, dentry, name, Some(value), "inode_setxattr")
     }
 
     fn inode_removexattr(&self, dentry: &Dentry, name: &CStr) -> Result {
-        path::xattr(self, dentry, name, "inode_removexattr")
+        path::xattr(self, dentry, name, None, "inode_removexattr")
     }
 
-    fn inode_set_acl(&self, dentry: &Dentry, name: &CStr) -> Result {
-        path::xattr(self, dentry, name, "inode_set_acl")
+    fn inode_set_acl(&self, dentry: &Dentry, name: &CStr, acl: Option<&[u8]>) -> Result {
+        path::xattr(self, dentry, name, acl, "inode_set_acl")
     }
 
     fn inode_remove_acl(&self, dentry: &Dentry, name: &CStr) -> Result {
-        path::xattr(self, dentry, name, "inode_remove_acl")
+        path::xattr(self, dentry, name, None, "inode_remove_acl")
     }
 
-    fn inode_file_setattr(&self, dentry: &Dentry) -> Result {
-        path::flags(self, dentry)
+    fn inode_file_setattr(&self, dentry: &Dentry, flags: u32, xflags: u32) -> Result {
+        path::flags(self, dentry, flags, xflags)
     }
 
     fn kernel_module_request(&self, name: &CStr) -> Result {
@@ -187,8 +195,9 @@ impl Hooks for Node {
         path: &Path,
         fstype: Option<&CStr>,
         flags: usize,
+        options: Option<&CStr>,
     ) -> Result {
-        mount::mount(self, dev, path, fstype, flags)
+        mount::mount(self, dev, path, fstype, flags, options)
     }
 
     fn sb_remount(&self, sb: &SuperBlock) -> Result {
@@ -243,12 +252,12 @@ impl Hooks for Node {
         system::io_uring(self, 2, "uring_override_creds")
     }
 
-    fn socket_connect(&self, _sock: &Socket, addr: &[u8]) -> Result {
-        net::connect(self, addr, "socket_connect")
+    fn socket_connect(&self, sock: &Socket, addr: &[u8]) -> Result {
+        net::connect(self, sock.family(), addr)
     }
 
-    fn socket_bind(&self, _sock: &Socket, addr: &[u8]) -> Result {
-        net::bind(self, addr, "socket_bind")
+    fn socket_bind(&self, sock: &Socket, addr: &[u8]) -> Result {
+        net::bind(self, sock.family(), addr)
     }
 
     fn socket_listen(&self, sock: &Socket, _backlog: i32) -> Result {
@@ -259,8 +268,8 @@ impl Hooks for Node {
         net::sendmsg(self, sock, name)
     }
 
-    fn sctp_bind_connect(&self, _sock: &Sock, optname: i32, addr: &[u8]) -> Result {
-        net::sctp(self, optname, addr)
+    fn sctp_bind_connect(&self, sock: &Sock, optname: i32, addr: &[u8]) -> Result {
+        net::sctp(self, sock.family(), optname, addr)
     }
 
     fn unix_find(&self, path: &Path, _other: &UnixSock, _flags: i32) -> Result {

@@ -6,6 +6,7 @@ use crate::{
     abi::path::{
         Mount,
         Path,
+        PathBuf,
         SuperBlock, //
     },
     engine::{
@@ -22,12 +23,20 @@ use crate::{
     },
     object::Object,
     query::{
+        Content,
         Context,
         Facts,
         Query, //
     }, //
 };
 use kernel::prelude::*;
+
+/// `MS_REMOUNT`, `MS_BIND` and `MS_MOVE` (`include/uapi/linux/mount.h`).
+const MS_REMOUNT: usize = 32;
+/// See [`MS_REMOUNT`].
+const MS_BIND: usize = 4096;
+/// See [`MS_REMOUNT`].
+const MS_MOVE: usize = 8192;
 
 /// `SECURITYFS_MAGIC` (`include/uapi/linux/magic.h`).
 const SECURITYFS_MAGIC: usize = 0x7363_6673;
@@ -58,24 +67,55 @@ pub(crate) fn mount(
     at: &Path,
     fstype: Option<&CStr>,
     flags: usize,
+    options: Option<&CStr>,
 ) -> Result {
-    let source = dev.map_or(&b""[..], |dev| dev.to_bytes());
+    let Some(actor) = node.actor_for(Op::Mount) else {
+        return Ok(());
+    };
+    let _section = node.sleepers.read_lock();
+    // What is bound or moved is an object of its own, wherever its name leads.
+    let source = match dev {
+        Some(dev) if flags & (MS_BIND | MS_MOVE) != 0 && flags & MS_REMOUNT == 0 => {
+            Some(PathBuf::lookup(dev, true)?)
+        }
+        _ => None,
+    };
+    let name = match &source {
+        Some(_) => &b""[..],
+        None => dev.map_or(&b""[..], |dev| dev.to_bytes()),
+    };
     let facts = |facts: &mut FactWriter<'_>| {
-        if !source.is_empty() {
-            facts.fact(&Fact::Target(source))?;
+        if !name.is_empty() {
+            facts.fact(&Fact::Target(name))?;
         }
         if let Some(fstype) = fstype {
             facts.fact(&Fact::Name(fstype.to_bytes()))?;
         }
         facts.fact(&Fact::Flags(flags as u64))
     };
-    judge(node, Object::At(at), Object::None, &facts, "sb_mount")
+    let options = options.map_or(Content::None, |options| Content::Bytes(options.to_bytes()));
+    node.check(
+        &actor,
+        &Query::new(Op::Mount, "sb_mount", Context::Sleep)
+            .on(Object::At(at))
+            .and(source.as_deref().map_or(Object::None, Object::At))
+            .content(options)
+            .facts(&facts),
+    )
 }
 
 /// A file system is about to change its options.
 pub(crate) fn remount(node: &Node, sb: &SuperBlock) -> Result {
     let object = sb.root().map_or(Object::None, Object::Entry);
-    judge(node, object, Object::None, &|_| Ok(()), "sb_remount")
+    let Some(actor) = node.actor_for(Op::Mount) else {
+        return Ok(());
+    };
+    // The hook does not see the new options as they were given.
+    let query = Query {
+        opaque: true,
+        ..Query::new(Op::Mount, "sb_remount", Context::Sleep).on(object)
+    };
+    node.check(&actor, &query)
 }
 
 /// Something is about to be unmounted. A sealed node keeps its window to the outside.
@@ -109,7 +149,8 @@ pub(crate) fn move_mount(node: &Node, from: &Path, to: &Path) -> Result {
     judge(
         node,
         Object::At(to),
-        Object::At(from),
+        // A mount that is made apart is in no tree: its file system says what it is.
+        Object::Entry(from.dentry()),
         &|_| Ok(()),
         "move_mount",
     )

@@ -10,7 +10,8 @@ use crate::{
             AF_INET,
             AF_INET6,
             AF_UNIX, //
-        }, //
+        },
+        task, //
     },
     engine::{
         address::Address,
@@ -36,20 +37,33 @@ const SOCK_STREAM: u16 = 1;
 /// `SOCK_SEQPACKET`.
 const SOCK_SEQPACKET: u16 = 5;
 
+/// Bytes of `struct sockaddr_in` and `struct sockaddr_in6`.
+const SOCKADDR_IN: usize = 16;
+/// See [`SOCKADDR_IN`].
+const SOCKADDR_IN6: usize = 28;
+
 /// What a `struct sockaddr` says.
-enum Peer {
+enum Peer<'a> {
     /// An internet address and a port.
     Internet(Address, u16),
-    /// Something else, by its family.
-    Other(u16),
+    /// Something else: its family and all of it.
+    Other(u16, &'a [u8]),
 }
 
-/// Reads a `struct sockaddr`. One that is too short is nothing that a rule could match; the
-/// protocol refuses it later.
-fn parse(raw: &[u8]) -> Peer {
-    let family = raw
-        .first_chunk()
-        .map_or(AF_UNSPEC, |bytes| u16::from_ne_bytes(*bytes));
+/// The family that a `struct sockaddr` claims.
+fn claimed(raw: &[u8]) -> u16 {
+    raw.first_chunk()
+        .map_or(AF_UNSPEC, |bytes| u16::from_ne_bytes(*bytes))
+}
+
+/// Reads a `struct sockaddr` as a socket of the family `own` takes it. One that is too short is
+/// nothing that a rule could match; the protocol refuses it later.
+fn parse(own: u16, raw: &[u8]) -> Peer<'_> {
+    let family = match (own, claimed(raw)) {
+        // Internet protocols take no family for their own.
+        (AF_INET | AF_INET6, AF_UNSPEC) => own,
+        (_, claimed) => claimed,
+    };
     let port = || raw.get(2..4)?.try_into().ok().map(u16::from_be_bytes);
     let internet = match family {
         // `struct sockaddr_in`: the address is at 4.
@@ -66,48 +80,71 @@ fn parse(raw: &[u8]) -> Peer {
     };
     match internet.zip(port()) {
         Some((address, port)) => Peer::Internet(address.normalised(), port),
-        None => Peer::Other(family),
+        None => Peer::Other(family, raw),
     }
 }
 
-fn judge(node: &Node, op: Op, peer: &Peer, hook: &'static str, context: Context) -> Result {
+impl Peer<'_> {
+    /// The same as a destination: the unspecified address leads to this host.
+    fn destination(self) -> Self {
+        match self {
+            Self::Internet(Address::V4([0, 0, 0, 0]), port) => {
+                Self::Internet(Address::V4([127, 0, 0, 1]), port)
+            }
+            Self::Internet(Address::V6(address), port) if address == [0; 16] => {
+                let mut loopback = address;
+                if let Some(last) = loopback.last_mut() {
+                    *last = 1;
+                }
+                Self::Internet(Address::V6(loopback), port)
+            }
+            other => other,
+        }
+    }
+}
+
+fn judge(node: &Node, op: Op, peer: &Peer<'_>, hook: &'static str, context: Context) -> Result {
     let Some(actor) = node.actor_for(op) else {
         return Ok(());
     };
     let facts = |facts: &mut FactWriter<'_>| match peer {
         Peer::Internet(address, port) => facts.fact(&Fact::internet(address, *port)),
-        Peer::Other(family) => facts.fact(&Fact::Address {
-            family: *family,
-            port: 0,
-            address: &[],
-        }),
+        Peer::Other(family, raw) => {
+            facts.fact(&Fact::Name(raw))?;
+            facts.fact(&Fact::Address {
+                family: *family,
+                port: 0,
+                address: &[],
+            })
+        }
     };
     let query = Query::new(op, hook, context).facts(&facts);
     node.check(
         &actor,
         &match peer {
             Peer::Internet(address, port) => query.address(*address, *port),
-            Peer::Other(_) => query,
+            Peer::Other(..) => query,
         },
     )
 }
 
 /// A socket is about to be connected. The way to a UNIX socket is judged by [`unix_find`] and
 /// [`unix_abstract`].
-pub(crate) fn connect(node: &Node, addr: &[u8], hook: &'static str) -> Result {
-    match parse(addr) {
-        // This disconnects.
-        Peer::Other(AF_UNSPEC | AF_UNIX) => Ok(()),
-        peer => judge(node, Op::NetConnect, &peer, hook, Context::Wait),
+pub(crate) fn connect(node: &Node, own: u16, addr: &[u8]) -> Result {
+    // No family disconnects.
+    if own == AF_UNIX || claimed(addr) == AF_UNSPEC {
+        return Ok(());
     }
+    let peer = parse(own, addr).destination();
+    judge(node, Op::NetConnect, &peer, "socket_connect", Context::Wait)
 }
 
 /// A socket is about to get a local address. For UNIX sockets that makes a file: FILE_CREATE.
-pub(crate) fn bind(node: &Node, addr: &[u8], hook: &'static str) -> Result {
-    match parse(addr) {
-        Peer::Other(AF_UNIX) => Ok(()),
-        peer => judge(node, Op::NetBind, &peer, hook, Context::Wait),
+pub(crate) fn bind(node: &Node, own: u16, addr: &[u8]) -> Result {
+    if own == AF_UNIX {
+        return Ok(());
     }
+    judge(node, Op::NetBind, &parse(own, addr), "socket_bind", Context::Wait)
 }
 
 /// A socket is about to listen; one without a local port gets one now.
@@ -134,31 +171,50 @@ pub(crate) fn sendmsg(node: &Node, sock: &Socket, name: Option<&[u8]>) -> Result
     let Some(name) = name else {
         return Ok(());
     };
-    match parse(name) {
-        Peer::Other(AF_UNIX) => Ok(()),
-        // TCP fast open connects.
-        peer if matches!(sock.type_(), SOCK_STREAM | SOCK_SEQPACKET) => judge(
-            node,
-            Op::NetConnect,
-            &peer,
-            "socket_sendmsg",
-            Context::Sleep,
-        ),
-        peer => judge(node, Op::NetSend, &peer, "socket_sendmsg", Context::Sleep),
+    let own = sock.family();
+    if own == AF_UNIX {
+        return Ok(());
     }
+    // TCP fast open connects.
+    let op = match sock.type_() {
+        SOCK_STREAM | SOCK_SEQPACKET => Op::NetConnect,
+        _ => Op::NetSend,
+    };
+    let peer = parse(own, name).destination();
+    judge(node, op, &peer, "socket_sendmsg", Context::Sleep)
 }
 
-/// SCTP binds or connects to several addresses at once; the kernel passes each one here.
-pub(crate) fn sctp(node: &Node, optname: i32, addr: &[u8]) -> Result {
+/// SCTP binds or connects to the addresses in a packed list.
+///
+/// It also asks about what a peer has sent, in a soft interrupt and for no task in particular: that
+/// is not an operation of an agent.
+pub(crate) fn sctp(node: &Node, own: u16, optname: i32, addrs: &[u8]) -> Result {
     /// `SCTP_SOCKOPT_BINDX_ADD`, `SCTP_PRIMARY_ADDR`, `SCTP_SET_PEER_PRIMARY_ADDR`
     /// (`include/uapi/linux/sctp.h`): local addresses. The others are remote.
     const LOCAL: [i32; 3] = [100, 6, 5];
-    let op = if LOCAL.contains(&optname) {
-        Op::NetBind
-    } else {
-        Op::NetConnect
-    };
-    judge(node, op, &parse(addr), "sctp_bind_connect", Context::Atomic)
+    if !task::in_task() {
+        return Ok(());
+    }
+    let local = LOCAL.contains(&optname);
+    let op = if local { Op::NetBind } else { Op::NetConnect };
+    if node.actor_for(op).is_none() {
+        return Ok(());
+    }
+    let mut rest = addrs;
+    while !rest.is_empty() {
+        let len = match claimed(rest) {
+            AF_INET => SOCKADDR_IN,
+            AF_INET6 => SOCKADDR_IN6,
+            // What follows cannot be told apart.
+            _ => return Err(EACCES),
+        };
+        let (addr, more) = rest.split_at_checked(len).ok_or(EACCES)?;
+        let peer = parse(own, addr);
+        let peer = if local { peer } else { peer.destination() };
+        judge(node, op, &peer, "sctp_bind_connect", Context::Atomic)?;
+        rest = more;
+    }
+    Ok(())
 }
 
 /// A UNIX socket was found by path: a task is about to connect to it or to send to it.

@@ -21,6 +21,7 @@ use crate::{
     node::Node,
     object::Object,
     query::{
+        Content,
         Context,
         Facts,
         Query, //
@@ -200,24 +201,34 @@ pub(crate) fn chown(node: &Node, path: &Path, uid: u32, gid: u32) -> Result {
     )
 }
 
-/// An extended attribute or an access control list is about to change.
-pub(crate) fn xattr(node: &Node, entry: &Dentry, name: &CStr, hook: &'static str) -> Result {
-    judge(
-        node,
-        Op::FileAttr,
-        Object::Entry(entry),
-        &|facts| facts.fact(&Fact::Name(name.to_bytes())),
-        hook,
+/// An extended attribute or an access control list is about to get a value, or to go.
+pub(crate) fn xattr(
+    node: &Node,
+    entry: &Dentry,
+    name: &CStr,
+    value: Option<&[u8]>,
+    hook: &'static str,
+) -> Result {
+    let Some(actor) = node.actor_for(Op::FileAttr) else {
+        return Ok(());
+    };
+    node.check(
+        &actor,
+        &Query::new(Op::FileAttr, hook, Context::Sleep)
+            .on(Object::Entry(entry))
+            .content(value.map_or(Content::None, Content::Bytes))
+            .facts(&|facts| facts.fact(&Fact::Name(name.to_bytes()))),
     )
 }
 
 /// Inode flags, such as immutable, are about to change.
-pub(crate) fn flags(node: &Node, entry: &Dentry) -> Result {
+pub(crate) fn flags(node: &Node, entry: &Dentry, flags: u32, xflags: u32) -> Result {
+    let flags = u64::from(xflags) << 32 | u64::from(flags);
     judge(
         node,
         Op::FileAttr,
         Object::Entry(entry),
-        &|_| Ok(()),
+        &|facts| facts.fact(&Fact::Flags(flags)),
         "inode_file_setattr",
     )
 }

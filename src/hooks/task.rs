@@ -15,11 +15,13 @@ use crate::{
     agent::Agent,
     check::Actor,
     engine::{
+        limits,
         op::Op,
         request::{
             Fact,
             FactWriter, //
-        }, //
+        },
+        wire, //
     },
     node::Node,
     object::Object,
@@ -27,6 +29,10 @@ use crate::{
         Context,
         Query, //
     }, //
+};
+use core::fmt::{
+    self,
+    Write, //
 };
 use kernel::{
     cred::Credential,
@@ -43,6 +49,16 @@ const PTRACE_MODE_NOAUDIT: u32 = 0x04;
 const F_SETOWN: u32 = 8;
 /// See [`F_SETOWN`].
 const F_SETOWN_EX: u32 = 15;
+
+/// `FIOSETOWN` and `SIOCSPGRP` (`include/uapi/asm-generic/sockios.h`).
+const FIOSETOWN: u32 = 0x8901;
+/// See [`FIOSETOWN`].
+const SIOCSPGRP: u32 = 0x8902;
+
+/// `TIOCSTI` and `TIOCLINUX` (`include/uapi/asm-generic/ioctls.h`).
+const TIOCSTI: u32 = 0x5412;
+/// See [`TIOCSTI`].
+const TIOCLINUX: u32 = 0x541c;
 
 /// Whether a task of `actor`'s may do to a task of `target`'s what it likes: both are of one agent.
 fn is_own(actor: &Actor, target: Option<&Arc<Agent>>) -> bool {
@@ -113,7 +129,8 @@ pub(crate) fn ptrace_traceme(node: &Node, parent: &Task) -> Result {
 ///
 /// Context: RCU.
 pub(crate) fn kill(node: &Node, target: &Task, sig: i32, from_kernel: bool) -> Result {
-    if from_kernel || sig == 0 {
+    // A device may report completion from an interrupt: nobody's operation.
+    if from_kernel || sig == 0 || !task::in_task() {
         return Ok(());
     }
     judge(
@@ -141,11 +158,92 @@ pub(crate) fn file_fcntl(node: &Node, cmd: u32, arg: usize) -> Result {
     if cmd == F_SETOWN && (to == 0 || task::current().is_process(to)) {
         return Ok(());
     }
-    let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Command(cmd));
-    node.check(
-        &actor,
-        &Query::new(Op::Kill, "file_fcntl", Context::Sleep).facts(&facts),
+    let facts = |facts: &mut FactWriter<'_>| {
+        facts.fact(&Fact::Flags(arg as u64))?;
+        facts.fact(&Fact::Command(cmd))
+    };
+    let query = Query {
+        // F_SETOWN_EX passes a pointer.
+        opaque: cmd == F_SETOWN_EX,
+        ..Query::new(Op::Kill, "file_fcntl", Context::Sleep).facts(&facts)
+    };
+    node.check(&actor, &query)
+}
+
+/// The same by `ioctl`, which passes a pointer; and characters put into a terminal, as if somebody
+/// had typed them: an interrupt, or a command for the shell that started the agent.
+#[inline]
+pub(crate) fn file_ioctl(node: &Node, cmd: u32, _arg: usize) -> Result {
+    if !matches!(cmd, FIOSETOWN | SIOCSPGRP | TIOCSTI | TIOCLINUX) {
+        return Ok(());
+    }
+    let Some(actor) = node.actor_for(Op::Kill) else {
+        return Ok(());
+    };
+    let query = Query {
+        opaque: true,
+        ..Query::new(Op::Kill, "file_ioctl", Context::Sleep)
+    };
+    node.check(&actor, &query)
+}
+
+/// All user and group ids: real, effective, saved, and for access to files.
+fn ids(cred: &Credential) -> [[u32; 4]; 2] {
+    [
+        [
+            cred.uid_val(),
+            cred.euid_val(),
+            cred.suid_val(),
+            cred.fsuid_val(),
+        ],
+        [
+            cred.gid_val(),
+            cred.egid_val(),
+            cred.sgid_val(),
+            cred.fsgid_val(),
+        ],
+    ]
+}
+
+/// Writes all ids, as approvers are to see them, and returns the length; `None` when they do not
+/// fit: what cannot be shown cannot be approved.
+fn write_ids(cred: &Credential, out: &mut [u8; limits::FACT_STRING]) -> Option<usize> {
+    let mut text = Line { out, len: 0 };
+    let [[ruid, euid, suid, fsuid], [rgid, egid, sgid, fsgid]] = ids(cred);
+    write!(
+        text,
+        "uid={ruid},{euid},{suid},{fsuid} gid={rgid},{egid},{sgid},{fsgid} groups="
     )
+    .ok()?;
+    let mut result = Ok(());
+    let mut first = true;
+    cred.for_each_group(|group| {
+        if result.is_ok() {
+            let comma = if first { "" } else { "," };
+            result = write!(text, "{comma}{group}");
+            first = false;
+        }
+    });
+    result.ok()?;
+    Some(text.len)
+}
+
+/// A line of text in a buffer that does not grow.
+struct Line<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        self.out
+            .get_mut(self.len..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
 }
 
 /// The calling task changes its user or group.
@@ -155,15 +253,6 @@ pub(crate) fn fix_ids(
     old: &Credential,
     hook: &'static str,
 ) -> Result {
-    let ids = |cred: &Credential| {
-        [
-            cred.uid_val(),
-            cred.euid_val(),
-            cred.fsuid_val(),
-            cred.gid_val(),
-            cred.egid_val(),
-        ]
-    };
     if ids(new) == ids(old) {
         return Ok(());
     }
@@ -194,10 +283,10 @@ fn setuid(node: &Node, new: &Credential, object: Object<'_>, hook: &'static str)
         return Ok(());
     };
     let facts = |facts: &mut FactWriter<'_>| {
-        facts.fact(&Fact::Owner {
-            uid: new.euid_val(),
-            gid: new.egid_val(),
-        })
+        let full = wire::Error::Field("groups");
+        let mut text = KBox::new([0; limits::FACT_STRING], GFP_KERNEL).map_err(|_| full)?;
+        let len = write_ids(new, &mut text).ok_or(full)?;
+        facts.fact(&Fact::Name(text.get(..len).ok_or(full)?))
     };
     node.check(
         &actor,
