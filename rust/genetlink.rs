@@ -502,6 +502,12 @@ impl<'a> Deref for Request<'a> {
 }
 
 impl Request<'_> {
+    /// The address of the socket that the request came from.
+    pub(crate) fn portid(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { self.info.as_ref() }.snd_portid
+    }
+
     /// The effective user id of the sender.
     pub(crate) fn sender_euid(&self) -> Uid {
         // By the type invariant, the sender is the current task.

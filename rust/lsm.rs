@@ -583,6 +583,17 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// A limit of `target`'s process is about to change.
+    ///
+    /// ```c
+    /// int task_setrlimit(struct task_struct *p, unsigned int resource, struct rlimit *new_rlim)
+    /// ```
+    ///
+    /// Context: Atomic: the spin lock of the target's group leader (`task_lock`) is held.
+    fn task_setrlimit(&self, _target: &Task, _resource: u32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// The `bpf` system call, or its use by the kernel itself.
     ///
     /// ```c
@@ -679,6 +690,17 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     ///
     /// Context: Process context, may sleep.
     fn socket_listen(&self, _sock: &Socket, _backlog: i32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An option of a socket is about to be set.
+    ///
+    /// ```c
+    /// int socket_setsockopt(struct socket *sock, int level, int optname)
+    /// ```
+    ///
+    /// Context: Process context, may sleep.
+    fn socket_setsockopt(&self, _sock: &Socket, _level: i32, _option: i32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -1210,6 +1232,7 @@ hooks! {
     fn ptrace_access_check(child: *mut bindings::task_struct, mode: c_uint) -> c_int => (child, mode);
     fn ptrace_traceme(parent: *mut bindings::task_struct) -> c_int => (parent);
     fn task_kill(p: *mut bindings::task_struct, info: *mut bindings::kernel_siginfo, sig: c_int, _cred: *const bindings::cred) -> c_int => (p, sig, SigInfo(info));
+    fn task_setrlimit(p: *mut bindings::task_struct, resource: c_uint, _new_rlim: *mut bindings::rlimit) -> c_int => (p, resource);
     fn bpf(cmd: c_int, _attr: *mut bindings::bpf_attr, _size: c_uint, kernel: bool) -> c_int => (cmd, kernel);
     fn perf_event_open(type_: c_int) -> c_int => (type_);
     fn userns_create(cred: *const bindings::cred) -> c_int => (cred);
@@ -1219,6 +1242,7 @@ hooks! {
     fn socket_connect(sock: *mut bindings::socket, address: *mut bindings::sockaddr, addrlen: c_int) -> c_int => (sock, (address.cast_const().cast::<c_char>(), addrlen));
     fn socket_bind(sock: *mut bindings::socket, address: *mut bindings::sockaddr, addrlen: c_int) -> c_int => (sock, (address.cast_const().cast::<c_char>(), addrlen));
     fn socket_listen(sock: *mut bindings::socket, backlog: c_int) -> c_int => (sock, backlog);
+    fn socket_setsockopt(sock: *mut bindings::socket, level: c_int, optname: c_int) -> c_int => (sock, level, optname);
     fn socket_sendmsg(sock: *mut bindings::socket, msg: *mut bindings::msghdr, size: c_int) -> c_int => (sock, MsgName(msg), size);
     fn sctp_bind_connect(sk: *mut bindings::sock, optname: c_int, address: *mut bindings::sockaddr, addrlen: c_int) -> c_int => (sk, optname, (address.cast_const().cast::<c_char>(), addrlen));
     fn unix_find(path: *const bindings::path, other: *mut bindings::sock, flags: c_int) -> c_int => (path, other, flags);

@@ -7,7 +7,10 @@
 //! [`include/net/af_unix.h`](srctree/include/net/af_unix.h)
 
 use super::bindings;
-use kernel::types::Opaque;
+use kernel::{
+    fs::File,
+    types::Opaque, //
+};
 
 /// `AF_UNIX`.
 pub(crate) const AF_UNIX: u16 = 1;
@@ -15,6 +18,10 @@ pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
 /// `AF_INET6`.
 pub(crate) const AF_INET6: u16 = 10;
+/// `AF_NETLINK`
+pub(crate) const AF_NETLINK: u16 = 16;
+/// `NETLINK_GENERIC` (`include/uapi/linux/netlink.h`)
+const NETLINK_GENERIC: u16 = 16;
 
 /// A socket of the protocol layer.
 ///
@@ -98,6 +105,39 @@ impl Socket {
         // SAFETY: By the safety requirements; `Socket` is transparent.
         // INVARIANT: By the safety requirements.
         unsafe { &*socket.cast() }
+    }
+
+    /// The socket that `file` is; `None` for any other file.
+    pub(crate) fn from_file(file: &File) -> Option<&Self> {
+        // SAFETY: The file is valid.
+        let socket = unsafe { bindings::sock_from_file(file.as_ptr()) };
+        // SAFETY: A socket lives as long as its file.
+        (!socket.is_null()).then(|| unsafe { Self::from_raw(socket) })
+    }
+
+    /// Whether it speaks generic netlink.
+    pub(crate) fn is_generic_netlink(&self) -> bool {
+        self.sock().is_some_and(|sock| {
+            // SAFETY: By the type invariant of `Sock`; the field does not change.
+            let protocol = unsafe { bindings::sk_protocol(sock.0.get()) };
+            sock.family() == AF_NETLINK && protocol == NETLINK_GENERIC
+        })
+    }
+
+    /// The port of a netlink socket, 0 while it has none; `None` for other families.
+    ///
+    /// Context: process context, may sleep.
+    pub(crate) fn netlink_port(&self) -> Option<u32> {
+        if self.family() != AF_NETLINK {
+            return None;
+        }
+        let mut name = [0_u64; 16];
+        // SAFETY: By the type invariant, and `name` has the size and alignment of a
+        // `sockaddr_storage`.
+        let len = unsafe { bindings::kernel_getsockname(self.0.get(), name.as_mut_ptr().cast()) };
+        // `struct sockaddr_nl` has the port at 4, the upper half of the first word.
+        let [.., a, b, c, d] = name.first()?.to_ne_bytes();
+        (len >= 8).then_some(u32::from_ne_bytes([a, b, c, d]))
     }
 
     /// The protocol's side of it. `None` for a socket that is half made or half closed.

@@ -12,6 +12,7 @@ use kernel::{
     ffi::{
         c_int,
         c_uint,
+        c_ulong,
         c_void, //
     },
     fs::File,
@@ -175,6 +176,49 @@ impl Current {
             )
         };
         state.0
+    }
+
+    /// Calls `each` for every mapping of a file in the task's memory, with its flags (`VM_*`), until
+    /// it breaks.
+    ///
+    /// Context: process context, sleeps. `each` runs with the memory's lock held for reading: it may
+    /// sleep, but not touch the memory of user space.
+    pub(crate) fn for_each_mapping<B, F>(self, mut each: F) -> Option<B>
+    where
+        F: FnMut(&File, usize) -> ControlFlow<B>,
+    {
+        let mut state: (Option<B>, &mut F) = (None, &mut each);
+        // SAFETY: It only looks at the calling task. `mapping::<B, F>` takes a pointer to such a
+        // pair.
+        unsafe {
+            bindings::current_for_each_mapping(
+                Some(mapping::<B, F>),
+                (&raw mut state).cast::<c_void>(),
+            )
+        };
+        state.0
+    }
+}
+
+/// Callback of `current_for_each_mapping`.
+///
+/// # Safety
+///
+/// `data` must point to an `(Option<B>, &mut F)` that nobody else uses, and `file` be valid.
+unsafe extern "C" fn mapping<B, F: FnMut(&File, usize) -> ControlFlow<B>>(
+    data: *mut c_void,
+    file: *mut bindings::file,
+    flags: c_ulong,
+) -> bool {
+    // SAFETY: By the safety requirements.
+    let state = unsafe { &mut *data.cast::<(Option<B>, &mut F)>() };
+    // SAFETY: The mapping keeps the file open. The caller cannot use a position of it.
+    match (state.1)(unsafe { File::from_raw_file(file) }, flags) {
+        ControlFlow::Continue(()) => true,
+        ControlFlow::Break(value) => {
+            state.0 = Some(value);
+            false
+        }
     }
 }
 

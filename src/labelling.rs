@@ -7,6 +7,7 @@ use crate::{
     abi::{
         binprm::Binprm,
         path::FileExt,
+        socket::Socket,
         task, //
     },
     agent::NewAgent,
@@ -20,6 +21,7 @@ use crate::{
             Kind,
             Payload, //
         },
+        op::Op,
         refusal::Refusal, //
     },
     hooks::file,
@@ -45,6 +47,11 @@ const S_IFREG: u16 = 0o100000;
 const S_IFBLK: u16 = 0o060000;
 const S_IFDIR: u16 = 0o040000;
 
+/// `VM_SHARED` and `VM_MAYWRITE` (`include/linux/mm.h`).
+const VM_SHARED: usize = 8;
+/// See [`VM_SHARED`].
+const VM_MAYWRITE: usize = 0x20;
+
 impl Node {
     /// Labels the calling task as the first one of a new agent, and returns the agent's number.
     ///
@@ -53,7 +60,12 @@ impl Node {
     /// [`Refusal::AgentName`], [`Refusal::NoPolicy`], [`Refusal::ClassUnknown`],
     /// [`Refusal::ClassForbidden`], [`Refusal::NotSingleThreaded`], [`Refusal::InheritedFile`],
     /// [`Refusal::AgentLimit`], [`Refusal::NoMemory`]. The task is as it was then.
-    pub(crate) fn label_current(&self, name: &[u8], class: &[u8]) -> Result<u64, Refusal> {
+    pub(crate) fn label_current(
+        &self,
+        name: &[u8],
+        class: &[u8],
+        port: u32,
+    ) -> Result<u64, Refusal> {
         let name = Name::new(name).ok_or(Refusal::AgentName)?;
         let class = Name::new(class).ok_or(Refusal::ClassUnknown)?;
         let parent = self.current_agent();
@@ -74,7 +86,7 @@ impl Node {
         if !current.is_single_threaded() || current.is_shared() {
             return Err(Refusal::NotSingleThreaded);
         }
-        self.enter(name, class)
+        self.enter(name, class, Some(port))
     }
 
     /// Labels the calling task when policy has a label for the program that it is about to execute.
@@ -106,14 +118,15 @@ impl Node {
             };
             names
         };
-        self.enter(name, class).map(drop).map_err(|refusal| {
+        self.enter(name, class, None).map(drop).map_err(|refusal| {
             self.control_refused(refusal, "exec-label");
             EACCES
         })
     }
 
-    /// Makes the calling task the first one of a new agent.
-    fn enter(&self, name: Name, class: Name) -> Result<u64, Refusal> {
+    /// Makes the calling task the first one of a new agent. `port` is that of the netlink socket by
+    /// which the task asks for it, `None` when it is about to execute a program.
+    fn enter(&self, name: Name, class: Name, port: Option<u32>) -> Result<u64, Refusal> {
         let _section = self.sleepers.read_lock();
         let current = task::current();
         let parent = self.current_agent();
@@ -124,13 +137,13 @@ impl Node {
             uid: current.euid(),
             pid: current.tgid(),
         })?;
-        let entered =
-            self.check_inherited(&Actor::Agent(agent.clone()))
-                .and_then(|()| match &parent {
-                    None => self.label(current.key(), &agent),
-                    // A sub-agent's label takes the place of its parent's.
-                    Some(_) => self.relabel(current.key(), &agent),
-                });
+        let entered = self
+            .check_inherited(&Actor::Agent(agent.clone()), port)
+            .and_then(|()| match &parent {
+                None => self.label(current.key(), &agent),
+                // A sub-agent's label takes the place of its parent's.
+                Some(_) => self.relabel(current.key(), &agent),
+            });
         if let Err(refusal) = entered {
             self.agents.discard(&agent);
             return Err(refusal);
@@ -162,7 +175,10 @@ impl Node {
     ///
     /// Regular files, block devices and directories are looked at. Terminals and other character
     /// devices, pipes and sockets are how whoever starts an agent talks to it.
-    fn check_inherited(&self, actor: &Actor) -> Result<(), Refusal> {
+    ///
+    /// A generic netlink socket may listen to the events, so none is let through but the one in
+    /// use. Memory that is shared with a file is a file, too; executing a program ends it.
+    fn check_inherited(&self, actor: &Actor, port: Option<u32>) -> Result<(), Refusal> {
         let current = task::current();
         // Counted, then collected: the table's lock is held meanwhile, so nothing is allocated.
         // The table is not shared, so it stays as it is in between; if it does not, nothing is let
@@ -183,20 +199,50 @@ impl Node {
             return Err(Refusal::NotSingleThreaded);
         }
         for file in &files {
+            if Socket::from_file(file).is_some_and(|socket| {
+                socket.is_generic_netlink() && (port.is_none() || socket.netlink_port() != port)
+            }) {
+                return Err(Refusal::InheritedFile);
+            }
             let kind = file.inode_mode() & S_IFMT;
             if file.is_path_only() || !matches!(kind, S_IFREG | S_IFBLK | S_IFDIR) {
                 continue;
             }
             for (open, op) in file::needs(file, false) {
-                let query = Query {
-                    quiet: true,
-                    ..Query::new(op, "agent_label", Context::Sleep).on(Object::At(file.path()))
-                };
-                if open && !matches!(self.rule_on(actor, &query), Ruling::Proceed { .. }) {
-                    return Err(Refusal::InheritedFile);
+                if open {
+                    self.check_open(actor, file, op)?;
                 }
             }
         }
-        Ok(())
+        if port.is_none() {
+            return Ok(());
+        }
+        let refused = current.for_each_mapping(|file, flags| {
+            if flags & VM_SHARED == 0 || file.inode_mode() & S_IFMT != S_IFREG {
+                return ControlFlow::Continue(());
+            }
+            let op = if flags & VM_MAYWRITE != 0 {
+                Op::FileWrite
+            } else {
+                Op::FileRead
+            };
+            match self.check_open(actor, file, op) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(refusal) => ControlFlow::Break(refusal),
+            }
+        });
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether the agent might open `file` for `op`.
+    fn check_open(&self, actor: &Actor, file: &File, op: Op) -> Result<(), Refusal> {
+        let query = Query {
+            quiet: true,
+            ..Query::new(op, "agent_label", Context::Sleep).on(Object::At(file.path()))
+        };
+        match self.rule_on(actor, &query) {
+            Ruling::Proceed { .. } => Ok(()),
+            _ => Err(Refusal::InheritedFile),
+        }
     }
 }

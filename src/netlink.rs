@@ -485,7 +485,10 @@ fn agent_label(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     }
     let name = text(request, attr::AGENT_NAME)?;
     let class = text(request, attr::AGENT_CLASS)?;
-    let id = node.answer(node.label_current(name, class), "agent-label")?;
+    let id = node.answer(
+        node.label_current(name, class, request.portid()),
+        "agent-label",
+    )?;
     let mut reply = request.reply::<Node>(command::AGENT_LABEL, DEFAULT_SIZE)?;
     put_u64(&mut reply, attr::AGENT_ID, id)?;
     Ok(reply.send()?)

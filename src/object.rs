@@ -28,6 +28,8 @@ pub(crate) enum Object<'a> {
         /// The directory.
         dir: &'a Path,
     },
+    /// Something with a path whose mount need not be in any tree yet.
+    Loose(&'a Path),
     /// Something whose hook does not tell the mount: looked at within its file system.
     Entry(&'a Dentry),
 }
@@ -42,6 +44,11 @@ impl Object<'_> {
         let (end, entry) = match self {
             Self::None => return Ok(()),
             Self::At(path) | Self::New { at: path, .. } => (path.walk(visitor), path.dentry()),
+            // It has whatever is above it where it comes from, and may come from nowhere.
+            Self::Loose(path) => {
+                path.walk(visitor);
+                return Ok(());
+            }
             Self::Entry(entry) => (entry.walk_dentry(visitor), *entry),
         };
         match end {
@@ -55,12 +62,9 @@ impl Object<'_> {
     pub(crate) fn id(&self) -> Option<InodeId> {
         match self {
             Self::None => None,
-            Self::At(path) => path.dentry().inode_id(),
+            Self::At(path) | Self::Loose(path) => path.dentry().inode_id(),
             // What has the name already is what is lost or exchanged.
-            Self::New { at, dir } => at
-                .dentry()
-                .inode_id()
-                .or_else(|| dir.dentry().inode_id()),
+            Self::New { at, dir } => at.dentry().inode_id().or_else(|| dir.dentry().inode_id()),
             Self::Entry(dentry) => dentry.inode_id(),
         }
     }
@@ -83,7 +87,7 @@ impl Object<'_> {
     pub(crate) fn display<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8]> {
         match self {
             Self::None => Ok(&[]),
-            Self::At(path) => path.display(buf),
+            Self::At(path) | Self::Loose(path) => path.display(buf),
             Self::New { at, dir } => dir.display_child(at.dentry(), buf),
             Self::Entry(dentry) => dentry.display_raw(buf),
         }
@@ -98,7 +102,9 @@ impl Object<'_> {
     pub(crate) fn place<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8]> {
         match self {
             Self::None => Ok(&[]),
-            Self::At(path) | Self::New { at: path, .. } => path.dentry().display_raw(buf),
+            Self::At(path) | Self::Loose(path) | Self::New { at: path, .. } => {
+                path.dentry().display_raw(buf)
+            }
             Self::Entry(dentry) => dentry.display_raw(buf),
         }
     }

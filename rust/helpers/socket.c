@@ -30,3 +30,8 @@ const char *tcp_helper_unix_name(const struct sock *sk, size_t *len)
 	*len = addr->len - offsetof(struct sockaddr_un, sun_path);
 	return addr->name->sun_path;
 }
+
+u16 tcp_helper_sk_protocol(const struct sock *sk)
+{
+	return sk->sk_protocol;
+}

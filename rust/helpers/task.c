@@ -3,6 +3,7 @@
 #include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/fdtable.h>
+#include <linux/mm.h>
 #include <linux/fs_struct.h>
 #include <linux/nsproxy.h>
 #include <linux/path.h>
@@ -194,4 +195,28 @@ const struct cred *tcp_helper_current_cred(void)
 bool tcp_helper_current_is_process(pid_t nr)
 {
 	return task_tgid_vnr(current) == nr;
+}
+
+/*
+ * Calls @each for every mapping of a file in the calling task's memory, until it
+ * returns false. @each may sleep, but not fault.
+ */
+void tcp_helper_current_for_each_mapping(bool (*each)(void *data, struct file *file,
+						      unsigned long flags),
+					 void *data)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+
+	if (!mm)
+		return;
+	mmap_read_lock(mm);
+	{
+		VMA_ITERATOR(vmi, mm, 0);
+
+		for_each_vma(vmi, vma)
+			if (vma->vm_file && !each(data, vma->vm_file, vma->vm_flags))
+				break;
+	}
+	mmap_read_unlock(mm);
 }

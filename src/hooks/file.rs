@@ -3,13 +3,17 @@
 //! FILE_READ and FILE_WRITE: a file is opened, or comes open from another task.
 
 use crate::{
-    abi::path::{
-        FileExt,
-        Path, //
+    abi::{
+        path::{
+            FileExt,
+            Path, //
+        },
+        socket::Socket, //
     },
     check::Actor,
     engine::{
         op::Op,
+        refusal::Refusal,
         request::{
             Fact,
             FactWriter, //
@@ -102,6 +106,13 @@ pub(crate) fn receive(node: &Node, file: &File) -> Result {
     let Some(actor) = node.actor(Op::FileRead.bit() | Op::FileWrite.bit()) else {
         return Ok(());
     };
+    // It may listen to the events, which an agent may not.
+    if matches!(actor, Actor::Agent(_))
+        && Socket::from_file(file).is_some_and(Socket::is_generic_netlink)
+    {
+        node.control_refused(Refusal::Labelled, "receive a netlink socket");
+        return Err(EACCES);
+    }
     if matches!(file.inode_mode() & S_IFMT, S_IFSOCK | S_IFIFO) || file.is_path_only() {
         return Ok(());
     }

@@ -121,12 +121,7 @@ fn module(node: &Node, file: Option<&File>, content: &[u8], hook: &'static str) 
 
 /// Another kernel. On a sealed node even a task without a label needs a rule that allows it: the
 /// next kernel need not have this module.
-fn kexec(
-    node: &Node,
-    file: Option<&File>,
-    content: Option<&[u8]>,
-    hook: &'static str,
-) -> Result {
+fn kexec(node: &Node, file: Option<&File>, content: Option<&[u8]>, hook: &'static str) -> Result {
     node.take_approved_loader();
     let actor = match node.actor_for(Op::KexecLoad) {
         Some(actor) => actor,

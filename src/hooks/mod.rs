@@ -228,6 +228,10 @@ impl Hooks for Node {
         task::kill(self, target, sig, from_kernel)
     }
 
+    fn task_setrlimit(&self, target: &Task, resource: u32) -> Result {
+        task::setrlimit(self, target, resource)
+    }
+
     fn bpf(&self, cmd: i32, kernel: bool) -> Result {
         system::bpf(self, cmd, kernel)
     }
@@ -244,12 +248,8 @@ impl Hooks for Node {
         system::io_uring(self, 0, "uring_allowed")
     }
 
-    fn uring_sqpoll(&self) -> Result {
-        system::io_uring(self, 1, "uring_sqpoll")
-    }
-
     fn uring_override_creds(&self, _new: &Credential) -> Result {
-        system::io_uring(self, 2, "uring_override_creds")
+        system::io_uring(self, 1, "uring_override_creds")
     }
 
     fn socket_connect(&self, sock: &Socket, addr: &[u8]) -> Result {
@@ -257,11 +257,15 @@ impl Hooks for Node {
     }
 
     fn socket_bind(&self, sock: &Socket, addr: &[u8]) -> Result {
-        net::bind(self, sock.family(), addr)
+        net::bind(self, sock, addr)
     }
 
     fn socket_listen(&self, sock: &Socket, _backlog: i32) -> Result {
         net::listen(self, sock)
+    }
+
+    fn socket_setsockopt(&self, sock: &Socket, level: i32, option: i32) -> Result {
+        net::setsockopt(self, sock, level, option)
     }
 
     fn socket_sendmsg(&self, sock: &Socket, name: Option<&[u8]>, _size: i32) -> Result {

@@ -149,8 +149,7 @@ pub(crate) fn move_mount(node: &Node, from: &Path, to: &Path) -> Result {
     judge(
         node,
         Object::At(to),
-        // A mount that is made apart is in no tree: its file system says what it is.
-        Object::Entry(from.dentry()),
+        Object::Loose(from),
         &|_| Ok(()),
         "move_mount",
     )

@@ -16,6 +16,7 @@ use crate::{
     engine::{
         address::Address,
         op::Op,
+        refusal::Refusal,
         request::{
             Fact,
             FactWriter, //
@@ -36,6 +37,11 @@ const AF_UNSPEC: u16 = 0;
 const SOCK_STREAM: u16 = 1;
 /// `SOCK_SEQPACKET`.
 const SOCK_SEQPACKET: u16 = 5;
+
+/// `SOL_NETLINK` (`include/linux/socket.h`).
+const SOL_NETLINK: i32 = 270;
+/// `NETLINK_ADD_MEMBERSHIP` (`include/uapi/linux/netlink.h`).
+const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 
 /// Bytes of `struct sockaddr_in` and `struct sockaddr_in6`.
 const SOCKADDR_IN: usize = 16;
@@ -140,11 +146,42 @@ pub(crate) fn connect(node: &Node, own: u16, addr: &[u8]) -> Result {
 }
 
 /// A socket is about to get a local address. For UNIX sockets that makes a file: FILE_CREATE.
-pub(crate) fn bind(node: &Node, own: u16, addr: &[u8]) -> Result {
+pub(crate) fn bind(node: &Node, sock: &Socket, addr: &[u8]) -> Result {
+    let own = sock.family();
     if own == AF_UNIX {
         return Ok(());
     }
-    judge(node, Op::NetBind, &parse(own, addr), "socket_bind", Context::Wait)
+    // `struct sockaddr_nl` has the groups to listen to at 8.
+    let groups = addr.get(8..12).is_some_and(|groups| groups != [0; 4]);
+    if groups && sock.is_generic_netlink() {
+        join(node)?;
+    }
+    judge(
+        node,
+        Op::NetBind,
+        &parse(own, addr),
+        "socket_bind",
+        Context::Wait,
+    )
+}
+
+/// An option of a socket is about to be set: joining a multicast group is one.
+#[inline]
+pub(crate) fn setsockopt(node: &Node, sock: &Socket, level: i32, option: i32) -> Result {
+    if level == SOL_NETLINK && option == NETLINK_ADD_MEMBERSHIP && sock.is_generic_netlink() {
+        return join(node);
+    }
+    Ok(())
+}
+
+/// The calling task wants to listen to a group of some generic netlink family. The kernel does not
+/// ask the family, so an agent is kept out of all: it could listen to who approves what.
+fn join(node: &Node) -> Result {
+    if !node.is_labelled() {
+        return Ok(());
+    }
+    node.control_refused(Refusal::Labelled, "join a netlink group");
+    Err(EPERM)
 }
 
 /// A socket is about to listen; one without a local port gets one now.

@@ -39,6 +39,12 @@ pub(crate) fn bpf(node: &Node, cmd: i32, kernel: bool) -> Result {
 
 /// A performance event is about to be opened.
 pub(crate) fn perf_event_open(node: &Node, type_: i32) -> Result {
+    /// `PERF_SECURITY_OPEN` (`include/linux/perf_event.h`): asked for every event, before what more
+    /// it wants (another process, the kernel, a tracepoint). One event is one operation.
+    const OPEN: i32 = 0;
+    if type_ != OPEN {
+        return Ok(());
+    }
     judge(node, Op::Perf, Some(type_ as u32), "perf_event_open")
 }
 
@@ -47,8 +53,8 @@ pub(crate) fn userns_create(node: &Node) -> Result {
     judge(node, Op::Userns, None, "userns_create")
 }
 
-/// A ring is about to be made (0), to get a kernel thread (1), or to use registered credentials
-/// (2).
+/// A ring is about to be made (0), or to use registered credentials (1). A thread that polls for it
+/// carries the label of whoever makes it.
 pub(crate) fn io_uring(node: &Node, what: u32, hook: &'static str) -> Result {
     let context = match what {
         0 => Context::Wait,

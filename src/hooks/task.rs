@@ -143,6 +143,23 @@ pub(crate) fn kill(node: &Node, target: &Task, sig: i32, from_kernel: bool) -> R
     )
 }
 
+/// The calling task limits another one: the limit on processor time makes the kernel send signals.
+///
+/// Context: a spin lock of the target is held.
+pub(crate) fn setrlimit(node: &Node, target: &Task, resource: u32) -> Result {
+    if target.tgid() == task::current().tgid() {
+        return Ok(());
+    }
+    judge(
+        node,
+        Op::Kill,
+        target,
+        Some(resource),
+        false,
+        "task_setrlimit",
+    )
+}
+
 /// The calling task names the receiver of a file's signals. The kernel sends them later, from
 /// wherever the file becomes ready, so the naming is judged as the sending.
 pub(crate) fn file_fcntl(node: &Node, cmd: u32, arg: usize) -> Result {
