@@ -157,6 +157,22 @@ impl Current {
         }
     }
 
+    /// Whether the kernel acts for it with credentials that it has not got: a stacked file system on
+    /// its own account. The task itself can arrange for that only with io_uring's personalities,
+    /// which do not count.
+    pub(crate) fn has_borrowed_cred(self) -> bool {
+        /// `io_uring_enter`, the same in every table.
+        const IO_URING_ENTER: i32 = 426;
+        // SAFETY: It only looks at the calling task.
+        if !unsafe { bindings::current_cred_overridden() } {
+            return false;
+        }
+        !matches!(
+            self.in_syscall_nr(),
+            None | Some(Syscall::Native(IO_URING_ENTER) | Syscall::Compat(IO_URING_ENTER))
+        )
+    }
+
     /// Calls `each` for every open file, until it breaks.
     ///
     /// Context: process context. `each` runs under a spin lock: it must not sleep.

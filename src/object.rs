@@ -58,6 +58,19 @@ impl Object<'_> {
         }
     }
 
+    /// Whether it is in a mount that the calling task cannot see.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        /// Looks at nothing: only the end matters.
+        struct Nobody;
+
+        impl Visitor for Nobody {
+            fn visit(&mut self, _key: usize) {}
+            fn restart(&mut self) {}
+        }
+
+        matches!(self, Self::At(path) if path.walk(&mut Nobody) == Walk::Unreachable)
+    }
+
     /// The identity that a request binds.
     pub(crate) fn id(&self) -> Option<InodeId> {
         match self {

@@ -220,3 +220,14 @@ void tcp_helper_current_for_each_mapping(bool (*each)(void *data, struct file *f
 	}
 	mmap_read_unlock(mm);
 }
+
+/*
+ * Whether the kernel acts for the calling task with credentials that are not its
+ * own, as stacked file systems do. A worker of io_uring may have been lent some by
+ * the task itself.
+ */
+bool tcp_helper_current_cred_overridden(void)
+{
+	return current->cred != current->real_cred &&
+	       !(current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
+}

@@ -1093,7 +1093,38 @@ fn overlay_read_through(ctx: &mut Ctx) -> Result<(), String> {
     expect_errno("mounting the overlay", errno, 0)?;
     ctx.denied_only_to_agents("reading through an overlay", || {
         sys::open_read(&format!("{at}/file"))
-    })
+    })?;
+    // What no rule names beneath is used as ever: listing, and writing, which copies up.
+    let (lower, upper, work, at) = (
+        ctx.dir("free")?,
+        ctx.dir("upper2")?,
+        ctx.dir("work2")?,
+        ctx.dir("merged2")?,
+    );
+    std::fs::write(format!("{lower}/file"), "content").map_err(|e| e.to_string())?;
+    let options = sys::c(&format!("lowerdir={lower},upperdir={upper},workdir={work}"));
+    let target = sys::c(&at);
+    // SAFETY: All strings are NUL-terminated and outlive the call.
+    let errno = sys::out(unsafe {
+        libc::mount(
+            c"overlay".as_ptr(),
+            target.as_ptr(),
+            c"overlay".as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    });
+    expect_errno("mounting the second overlay", errno, 0)?;
+    let uses = || {
+        if let Err(error) = std::fs::read_dir(&at).and_then(|all| all.collect::<Result<Vec<_>, _>>()) {
+            return error.raw_os_error().unwrap_or(-1);
+        }
+        match std::fs::write(format!("{at}/file"), "changed") {
+            Ok(()) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(-1),
+        }
+    };
+    expect_errno("using an overlay that no rule names", ctx.both(uses)?.0, 0)
 }
 
 fn module_through_a_descriptor(ctx: &mut Ctx) -> Result<(), String> {
