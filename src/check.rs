@@ -157,14 +157,30 @@ impl Node {
         self.rule_on(actor, query).into_result()
     }
 
-    /// Judges an operation.
+    /// Judges an operation, and lets whoever traces decisions see it.
     pub(crate) fn rule_on(&self, actor: &Actor, query: &Query<'_>) -> Ruling {
+        let mut judged = None;
+        let ruling = self.judge(actor, query, &mut judged);
+        if let Some(decision) = judged {
+            trace::decision(
+                query.op as u32,
+                action_number(&decision.action),
+                actor.id(),
+                decision.line,
+                ruling.into_result().map_or_else(|e| e.to_errno(), |()| 0),
+            );
+        }
+        ruling
+    }
+
+    /// Judges until there is a ruling. `judged` receives what the rules say.
+    fn judge(&self, actor: &Actor, query: &Query<'_>, judged: &mut Option<Decision>) -> Ruling {
         // Unloading waits for this section, see `Hooks::drained`.
         let _section = self.sleepers.read_lock();
         let mut deadline = None;
         let mut content = None;
         for _ in 0..ATTEMPTS {
-            let step = match self.step(actor, query, deadline, content) {
+            let step = match self.step(actor, query, deadline, content, judged) {
                 Ok(Step::Digest) => query.digest().map(|digest| {
                     content = Some(digest);
                     Step::Again
@@ -205,7 +221,7 @@ impl Node {
     }
 
     /// Judges once. `deadline` is set once the operation has waited, `content` once it has been
-    /// looked at; it is then what was found.
+    /// looked at; it is then what was found. `judged` receives what the rules say.
     ///
     /// # Errors
     ///
@@ -216,6 +232,7 @@ impl Node {
         query: &Query<'_>,
         deadline: Option<u64>,
         content: Option<Option<Fingerprint>>,
+        judged: &mut Option<Decision>,
     ) -> Result<Step> {
         let uid = task::current().euid();
         let guard = self.policy.read();
@@ -227,13 +244,7 @@ impl Node {
             return Ok(Step::Digest);
         };
         self.counters.bump(Counter::Decisions);
-        trace::decision(
-            query.op as u32,
-            action_number(&decision.action),
-            actor.id(),
-            decision.line,
-            0,
-        );
+        *judged = Some(decision);
         let lenient = self.mode() == Mode::Permissive && !query.op.is_governance();
         let terms = match decision.action {
             Action::Allow => {

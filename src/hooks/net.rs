@@ -9,6 +9,7 @@ use crate::{
             Socket,
             AF_INET,
             AF_INET6,
+            AF_NETLINK,
             AF_UNIX, //
         },
         task, //
@@ -156,6 +157,10 @@ pub(crate) fn bind(node: &Node, sock: &Socket, addr: &[u8]) -> Result {
     if groups && sock.is_generic_netlink() {
         join(node)?;
     }
+    // The kernel itself is no network.
+    if own == AF_NETLINK {
+        return Ok(());
+    }
     judge(
         node,
         Op::NetBind,
@@ -209,7 +214,7 @@ pub(crate) fn sendmsg(node: &Node, sock: &Socket, name: Option<&[u8]>) -> Result
         return Ok(());
     };
     let own = sock.family();
-    if own == AF_UNIX {
+    if matches!(own, AF_UNIX | AF_NETLINK) {
         return Ok(());
     }
     // TCP fast open connects.

@@ -573,13 +573,22 @@ fn tracing(_: &mut Ctx) -> Res {
     let trace = fs::read_to_string("/sys/kernel/tracing/trace").map_err(|e| e.to_string())?;
     tracefs("events/tcp_lsm/enable", "0")?;
     tracefs("events/tcp_votes/vote/enable", "0")?;
-    tracefs("kprobe_events", "-:tcp_votes/vote")?;
-    let short: String = request.id.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    // Opening it anew takes every probe out.
+    tracefs("kprobe_events", "")?;
+    let short: String = request
+        .id
+        .iter()
+        .take(8)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     for wanted in [
         "tcp_lsm_decision:",
         "tcp_lsm_request:",
         "tcp_lsm_vote:",
-        &format!("request=0x{} validator=1 verdict=1 result=0", short.trim_start_matches('0')),
+        &format!(
+            "request=0x{} validator=1 verdict=1 result=0",
+            short.trim_start_matches('0')
+        ),
     ] {
         ensure!(trace.contains(wanted), "no {wanted} in the trace:\n{trace}");
     }

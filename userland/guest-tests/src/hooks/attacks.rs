@@ -1116,7 +1116,9 @@ fn overlay_read_through(ctx: &mut Ctx) -> Result<(), String> {
     });
     expect_errno("mounting the second overlay", errno, 0)?;
     let uses = || {
-        if let Err(error) = std::fs::read_dir(&at).and_then(|all| all.collect::<Result<Vec<_>, _>>()) {
+        if let Err(error) =
+            std::fs::read_dir(&at).and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        {
             return error.raw_os_error().unwrap_or(-1);
         }
         match std::fs::write(format!("{at}/file"), "changed") {
