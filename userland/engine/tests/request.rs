@@ -117,11 +117,11 @@ fn each_fixed_field_is_judged() {
         with(240, &129u16.to_be_bytes()),
         Error::Field("number of facts")
     );
-    assert_eq!(with(240, &19u16.to_be_bytes()), Error::Short);
-    assert_eq!(with(240, &17u16.to_be_bytes()), Error::Long);
+    assert_eq!(with(240, &20u16.to_be_bytes()), Error::Short);
+    assert_eq!(with(240, &18u16.to_be_bytes()), Error::Long);
     // The first fact.
     assert_eq!(with(242, &[0, 0]), Error::Field("fact tag"));
-    assert_eq!(with(242, &19u16.to_be_bytes()), Error::Field("fact tag"));
+    assert_eq!(with(242, &20u16.to_be_bytes()), Error::Field("fact tag"));
     assert_eq!(with(242, &2u16.to_be_bytes()), Error::Field("fact order"));
 }
 
@@ -389,7 +389,7 @@ fn arguments_leave_room_in_number_for_the_facts_behind_them() {
     assert!(request.shortened);
     assert!(request.fact_count() <= 128);
     let args = request.facts().filter(|fact| fact.tag() == 6).count();
-    assert_eq!(args, 128 - 5 - 12);
+    assert_eq!(args, 128 - 5 - 13);
     assert_eq!(request.facts().last(), facts().pop());
 }
 

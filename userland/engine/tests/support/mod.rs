@@ -82,6 +82,9 @@ pub(crate) const CONTENT: [u8; 32] = [0x44; 32];
 pub(crate) const REQUEST: [u8; 32] = [0x55; 32];
 pub(crate) const ARGS: [u8; 32] = [0x66; 32];
 
+/// Digest of an environment.
+pub(crate) const ENV: [u8; 32] = [0x77; 32];
+
 /// The head of the sample request.
 pub(crate) fn head() -> Head<'static> {
     Head {
@@ -154,6 +157,7 @@ pub(crate) fn facts() -> Vec<Fact<'static>> {
         Fact::Version(4),
         Fact::Hook(b"bprm_check_security"),
         Fact::FsPath(b"/guests/7/usr/bin/make"),
+        Fact::EnvDigest(&ENV),
     ]
 }
 
