@@ -1073,35 +1073,11 @@ fn overlay_over_the_protected_directory(ctx: &mut Ctx) -> Result<(), String> {
     })
 }
 
-fn overlay_read_through(ctx: &mut Ctx) -> Result<(), String> {
-    // Somebody else's overlay over the vault: reading and writing through it is judged on the files below.
-    let dir = vault(ctx)?;
-    ctx.worker_policy(&format!("op=FILE_READ,FILE_WRITE path={dir} action=DENY"))?;
-    let (upper, work, at) = (ctx.dir("upper")?, ctx.dir("work")?, ctx.dir("merged")?);
-    let options = sys::c(&format!("lowerdir={dir},upperdir={upper},workdir={work}"));
-    let target = sys::c(&at);
-    // SAFETY: All strings are NUL-terminated and outlive the call.
-    let errno = sys::out(unsafe {
-        libc::mount(
-            c"overlay".as_ptr(),
-            target.as_ptr(),
-            c"overlay".as_ptr(),
-            0,
-            options.as_ptr().cast(),
-        )
-    });
-    expect_errno("mounting the overlay", errno, 0)?;
-    ctx.denied_only_to_agents("reading through an overlay", || {
-        sys::open_read(&format!("{at}/file"))
-    })?;
-    // What no rule names beneath is used as ever: listing, and writing, which copies up.
-    let (lower, upper, work, at) = (
-        ctx.dir("free")?,
-        ctx.dir("upper2")?,
-        ctx.dir("work2")?,
-        ctx.dir("merged2")?,
-    );
-    std::fs::write(format!("{lower}/file"), "content").map_err(|e| e.to_string())?;
+/// Mounts an overlay over `lower` and returns where.
+fn overlay(ctx: &mut Ctx, name: &str, lower: &str) -> Result<String, String> {
+    let upper = ctx.dir(&format!("{name}-upper"))?;
+    let work = ctx.dir(&format!("{name}-work"))?;
+    let at = ctx.dir(name)?;
     let options = sys::c(&format!("lowerdir={lower},upperdir={upper},workdir={work}"));
     let target = sys::c(&at);
     // SAFETY: All strings are NUL-terminated and outlive the call.
@@ -1114,14 +1090,25 @@ fn overlay_read_through(ctx: &mut Ctx) -> Result<(), String> {
             options.as_ptr().cast(),
         )
     });
-    expect_errno("mounting the second overlay", errno, 0)?;
+    expect_errno("mounting an overlay", errno, 0)?;
+    Ok(at)
+}
+
+fn overlay_read_through(ctx: &mut Ctx) -> Result<(), String> {
+    // Somebody else's overlay over the vault: reading and writing through it is judged on the files below.
+    let dir = vault(ctx)?;
+    ctx.worker_policy(&format!("op=FILE_READ,FILE_WRITE path={dir} action=DENY"))?;
+    let at = overlay(ctx, "merged", &dir)?;
+    ctx.denied_only_to_agents("reading through an overlay", || {
+        sys::open_read(&format!("{at}/file"))
+    })?;
+    // What no rule names beneath is used as ever: listing, and writing, which copies up.
+    let lower = ctx.dir("free")?;
+    std::fs::write(format!("{lower}/file"), "content").map_err(|e| e.to_string())?;
+    let at = overlay(ctx, "free-merged", &lower)?;
     let uses = || {
-        if let Err(error) =
-            std::fs::read_dir(&at).and_then(|all| all.collect::<Result<Vec<_>, _>>())
-        {
-            return error.raw_os_error().unwrap_or(-1);
-        }
-        match std::fs::write(format!("{at}/file"), "changed") {
+        let listed = std::fs::read_dir(&at).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+        match listed.and_then(|_| std::fs::write(format!("{at}/file"), "changed")) {
             Ok(()) => 0,
             Err(error) => error.raw_os_error().unwrap_or(-1),
         }
