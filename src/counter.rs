@@ -67,8 +67,6 @@ counters! {
     Agents = "agents_labelled",
     /// Forks refused because a label could not be inherited.
     LabelsFailed = "labels_failed",
-    /// Events recorded.
-    Events = "events",
     /// Events left out because their sender makes too many.
     EventsSuppressed = "events_suppressed",
 }

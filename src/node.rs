@@ -408,9 +408,8 @@ impl Node {
         number
     }
 
-    /// Counts events that were recorded under the lock, and has them sent.
+    /// Has events sent that were recorded under the lock.
     pub(crate) fn recorded(&self) {
-        self.counters.bump(Counter::Events);
         self.worker.kick();
     }
 
@@ -499,7 +498,6 @@ impl Work for Node {
                 uid: agent.uid,
                 ..Entry::new(Kind::AgentEnded)
             });
-            self.counters.bump(Counter::Events);
         });
         let (closed, next) = {
             let mut books = self.books.lock();
