@@ -63,12 +63,6 @@ impl Binprm {
         usize::try_from(unsafe { bindings::bprm_argc(self.0.get()) }).unwrap_or(0)
     }
 
-    /// Whether user space only asks if it may (`AT_EXECVE_CHECK`); nothing will run.
-    pub(crate) fn is_check(&self) -> bool {
-        // SAFETY: By the type invariant `bprm` is valid.
-        unsafe { bindings::bprm_is_check(self.0.get()) }
-    }
-
     /// Number of environment strings.
     fn envc(&self) -> usize {
         // SAFETY: By the type invariant `bprm` is valid.

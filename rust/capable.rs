@@ -28,6 +28,8 @@ macro_rules! capabilities {
 
 impl Capability {
     capabilities! {
+        /// `CAP_SYS_CHROOT`
+        SYS_CHROOT = CAP_SYS_CHROOT;
         /// `CAP_SYS_MODULE`
         SYS_MODULE = CAP_SYS_MODULE;
         /// `CAP_MAC_ADMIN`

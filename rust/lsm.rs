@@ -270,6 +270,17 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// The root directory of the calling task is about to change.
+    ///
+    /// ```c
+    /// int path_chroot(const struct path *path)
+    /// ```
+    ///
+    /// Context: Process context, may sleep.
+    fn path_chroot(&self, _path: &Path) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// A symlink to `target` is about to be made.
     ///
     /// ```c
@@ -1207,6 +1218,7 @@ hooks! {
     fn path_truncate(path: *const bindings::path) -> c_int => (path);
     fn path_mknod(dir: *const bindings::path, dentry: *mut bindings::dentry, mode: u16, dev: c_uint) -> c_int => (dir, dentry, mode, dev);
     fn path_mkdir(dir: *const bindings::path, dentry: *mut bindings::dentry, mode: u16) -> c_int => (dir, dentry, mode);
+    fn path_chroot(path: *const bindings::path) -> c_int => (path);
     fn path_symlink(dir: *const bindings::path, dentry: *mut bindings::dentry, old_name: *const c_char) -> c_int => (dir, dentry, old_name);
     fn path_unlink(dir: *const bindings::path, dentry: *mut bindings::dentry) -> c_int => (dir, dentry);
     fn path_rmdir(dir: *const bindings::path, dentry: *mut bindings::dentry) -> c_int => (dir, dentry);

@@ -124,7 +124,15 @@ impl Socket {
         })
     }
 
-    /// The port of a netlink socket, 0 while it has none; `None` for other families.
+    /// Whether it is an internet socket that is bound to one address of this host.
+    pub(crate) fn has_address(&self) -> bool {
+        // SAFETY: By the type invariant of `Sock`; the helper looks at internet sockets only.
+        self.sock()
+            .is_some_and(|sock| unsafe { bindings::inet_has_address(sock.0.get()) })
+    }
+
+    /// The port of a netlink socket, 0 while it has none; `None` for other families, and for a
+    /// socket that listens to a multicast group (the first 32 of the protocol).
     ///
     /// Context: process context, may sleep.
     pub(crate) fn netlink_port(&self) -> Option<u32> {
@@ -137,7 +145,9 @@ impl Socket {
         let len = unsafe { bindings::kernel_getsockname(self.0.get(), name.as_mut_ptr().cast()) };
         // `struct sockaddr_nl` has the port at 4, the upper half of the first word.
         let [.., a, b, c, d] = name.first()?.to_ne_bytes();
-        (len >= 8).then_some(u32::from_ne_bytes([a, b, c, d]))
+        // The groups are in the next four bytes.
+        let [e, f, g, h, ..] = name.get(1)?.to_ne_bytes();
+        (len >= 12 && [e, f, g, h] == [0; 4]).then_some(u32::from_ne_bytes([a, b, c, d]))
     }
 
     /// The protocol's side of it. `None` for a socket that is half made or half closed.

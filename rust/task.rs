@@ -137,6 +137,13 @@ impl Current {
         }
     }
 
+    /// Whether its root and working directory are shared with another task (`CLONE_FS`), which can
+    /// change them at any time.
+    pub(crate) fn shares_root(self) -> bool {
+        // SAFETY: It only looks at the calling task.
+        unsafe { bindings::current_fs_shared() }
+    }
+
     /// The system call that the task is in. `None` for a kernel thread, for an exiting task, and
     /// in an interrupt or exception taken from user space.
     pub(crate) fn in_syscall_nr(self) -> Option<Syscall> {
@@ -173,12 +180,13 @@ impl Current {
         )
     }
 
-    /// Calls `each` for every open file, until it breaks.
+    /// Calls `each` for every open file, until it breaks, and says whether executing a program would
+    /// close it.
     ///
     /// Context: process context. `each` runs under a spin lock: it must not sleep.
     pub(crate) fn for_each_open_file<B, F>(self, mut each: F) -> Option<B>
     where
-        F: FnMut(&File) -> ControlFlow<B>,
+        F: FnMut(&File, bool) -> ControlFlow<B>,
     {
         let mut state: (Option<B>, &mut F) = (None, &mut each);
         // SAFETY: It only looks at the calling task, whose table lives at least that long; a null
@@ -242,16 +250,19 @@ unsafe extern "C" fn mapping<B, F: FnMut(&File, usize) -> ControlFlow<B>>(
 ///
 /// # Safety
 ///
-/// `data` must point to an `(Option<B>, &mut F)` that nobody else uses, and `file` be valid.
-unsafe extern "C" fn open_file<B, F: FnMut(&File) -> ControlFlow<B>>(
+/// `data` must point to an `(Option<B>, &mut F)` that nobody else uses, `file` be valid, and the lock
+/// of the calling task's table be held.
+unsafe extern "C" fn open_file<B, F: FnMut(&File, bool) -> ControlFlow<B>>(
     data: *const c_void,
     file: *mut bindings::file,
-    _fd: c_uint,
+    fd: c_uint,
 ) -> c_int {
     // SAFETY: By the safety requirements; it was made from a pointer to mutable data.
     let state = unsafe { &mut *data.cast_mut().cast::<(Option<B>, &mut F)>() };
+    // SAFETY: The table's lock is held.
+    let closes = unsafe { bindings::current_close_on_exec(fd) };
     // SAFETY: The table's lock keeps the file open. The caller cannot use a position of it.
-    match (state.1)(unsafe { File::from_raw_file(file) }) {
+    match (state.1)(unsafe { File::from_raw_file(file) }, closes) {
         ControlFlow::Continue(()) => 0,
         ControlFlow::Break(value) => {
             state.0 = Some(value);

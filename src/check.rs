@@ -49,6 +49,7 @@ use crate::{
     object::Object,
     policy::ActivePolicy,
     query::{
+        Content,
         Context,
         Fingerprint,
         Query, //
@@ -161,6 +162,7 @@ impl Node {
     pub(crate) fn rule_on(&self, actor: &Actor, query: &Query<'_>) -> Ruling {
         let mut judged = None;
         let ruling = self.judge(actor, query, &mut judged);
+        self.counters.bump(Counter::Decisions);
         if let Some(decision) = judged {
             trace::decision(
                 query.op as u32,
@@ -178,7 +180,10 @@ impl Node {
         // Unloading waits for this section, see `Hooks::drained`.
         let _section = self.sleepers.read_lock();
         let mut deadline = None;
-        let mut content = None;
+        let mut content = match query.content {
+            Content::None => Some(None),
+            _ => None,
+        };
         for _ in 0..ATTEMPTS {
             let step = match self.step(actor, query, deadline, content, judged) {
                 Ok(Step::Digest) => query.digest().map(|digest| {
@@ -243,7 +248,6 @@ impl Node {
         let Some(decision) = self.decide(policy, actor, query, uid, content)? else {
             return Ok(Step::Digest);
         };
-        self.counters.bump(Counter::Decisions);
         *judged = Some(decision);
         let lenient = self.mode() == Mode::Permissive && !query.op.is_governance();
         let terms = match decision.action {
@@ -264,6 +268,10 @@ impl Node {
             Action::Deny => {
                 self.counters.bump(Counter::Refused);
                 self.refused(actor, query, decision.line, errno::EACCES.unsigned_abs());
+                return Ok(Step::Done(Ruling::DENIED));
+            }
+            // Who only looks uses no grant up.
+            Action::Quorum(_) if query.quiet && !lenient => {
                 return Ok(Step::Done(Ruling::DENIED));
             }
             // What the approvers could not be shown nobody can approve.
@@ -289,11 +297,7 @@ impl Node {
             return Ok(Step::Again);
         }
         let closed = books.expire(now);
-        let found = books.settle(
-            &mut draft,
-            lenient || query.quiet || deadline.is_some(),
-            now,
-        );
+        let found = books.settle(&mut draft, lenient || deadline.is_some(), now);
         drop(books);
         self.closed(&closed);
         Ok(match found {
@@ -361,12 +365,24 @@ impl Node {
         let judge = |object: &Object<'_>| -> Result<Option<Decision>> {
             let mut matcher = policy.rules.matcher(&subject, query.op);
             if matcher.wants_object() {
-                object.walk(&mut Ancestors {
+                let seen = object.walk(&mut Ancestors {
                     policy,
                     subject: &subject,
                     op: query.op,
                     matcher: &mut matcher,
-                })?;
+                });
+                match (seen, actor, object) {
+                    (Ok(()), _, _) => {}
+                    // The host mounts as it likes anyway: what the walk has seen must do.
+                    (Err(_), Actor::Host, _) => {}
+                    // What is about to be mounted may come from anywhere, so every rule that keeps
+                    // the agent from mounting something may be about this.
+                    (Err(_), _, Object::Loose(_)) => {
+                        let anywhere = policy.strictest(&subject, query.op);
+                        return Ok(Some(matcher.decide().stricter(anywhere)));
+                    }
+                    (Err(error), _, _) => return Err(error),
+                }
             }
             if let Some((address, port)) = query.address {
                 matcher.address(address, port);

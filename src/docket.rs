@@ -345,8 +345,10 @@ impl Docket {
         for request in self.open() {
             if request.op.is_governance() == governance {
                 all += 1;
-                agents += usize::from(request.agent == new.agent);
-                users += usize::from(request.uid == new.uid);
+                let user = request.uid == new.uid;
+                // Tasks without a label are no agent: each user's are counted together.
+                agents += usize::from(request.agent == new.agent && (new.agent != 0 || user));
+                users += usize::from(user && (request.agent != 0) == (new.agent != 0));
             }
         }
         let full = if governance {

@@ -114,7 +114,8 @@ impl Node {
     ///
     /// A [`PolicyError`]; the running policy stays.
     pub(crate) fn load_policy(&self, text: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        if !task::current().sees_host() {
+        let current = task::current();
+        if !current.sees_host() || current.shares_root() {
             return Err(PolicyError::Refused(Refusal::PolicyView));
         }
         let mut admin = self.admin.lock();

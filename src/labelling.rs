@@ -100,9 +100,6 @@ impl Node {
     ///
     /// `EACCES` when the label cannot be put on it: then it must not run at all.
     pub(crate) fn label_exec(&self, bprm: &Binprm) -> Result {
-        if bprm.is_check() {
-            return Ok(());
-        }
         let (name, class) = {
             let guard = self.policy.read();
             let Some(policy) = guard.get() else {
@@ -184,17 +181,23 @@ impl Node {
         // The table is not shared, so it stays as it is in between; if it does not, nothing is let
         // through unseen, since what does not fit is a refusal.
         let mut count = 0;
-        let _ = current.for_each_open_file(|_| {
+        let stays = |closes: bool| port.is_some() || !closes;
+        let _ = current.for_each_open_file(|_, _| {
             count += 1;
             ControlFlow::<()>::Continue(())
         });
         let mut files: KVVec<ARef<File>> =
             KVVec::with_capacity(count, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
-        let missed =
-            current.for_each_open_file(|file| match files.push_within_capacity(ARef::from(file)) {
+        let missed = current.for_each_open_file(|file, closes| {
+            // What the program does not get it need not be allowed.
+            if !stays(closes) {
+                return ControlFlow::Continue(());
+            }
+            match files.push_within_capacity(ARef::from(file)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
-            });
+            }
+        });
         if missed.is_some() {
             return Err(Refusal::NotSingleThreaded);
         }

@@ -43,11 +43,8 @@ impl Object<'_> {
     pub(crate) fn walk(&self, visitor: &mut impl Visitor) -> Result {
         let (end, entry) = match self {
             Self::None => return Ok(()),
-            Self::At(path) | Self::New { at: path, .. } => (path.walk(visitor), path.dentry()),
-            // It has whatever is above it where it comes from, and may come from nowhere.
-            Self::Loose(path) => {
-                path.walk(visitor);
-                return Ok(());
+            Self::At(path) | Self::New { at: path, .. } | Self::Loose(path) => {
+                (path.walk(visitor), path.dentry())
             }
             Self::Entry(entry) => (entry.walk_dentry(visitor), *entry),
         };

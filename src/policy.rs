@@ -8,13 +8,16 @@ use crate::{
         sha256, //
     },
     engine::{
+        op::Op,
         policy::{
+            Action,
             ClassId,
             Decision,
             ErrorKind,
             ObjectId,
             ParseError,
-            Policy, //
+            Policy,
+            Subject, //
         },
         refusal::Refusal, //
     }, //
@@ -143,6 +146,27 @@ impl ActivePolicy {
                 .rules()
                 .any(|rule| rule.number == number && rule.object.is_some())
         })
+    }
+
+    /// The strictest of what the rules say about `op` on the objects that they name.
+    pub(crate) fn strictest(&self, subject: &Subject<'_>, op: Op) -> Decision {
+        let mut strictest = Decision {
+            action: Action::Allow,
+            line: 0,
+            rule: None,
+        };
+        for index in 0..self.rules.objects().len() {
+            let Ok(index) = u16::try_from(index) else {
+                break;
+            };
+            let mut matcher = self.rules.matcher(subject, op);
+            matcher.object(ObjectId(index));
+            let decision = matcher.decide();
+            if self.names_object(&decision) {
+                strictest = strictest.stricter(decision);
+            }
+        }
+        strictest
     }
 
     /// Class and name that executing the inode `key` confers.

@@ -91,7 +91,10 @@ impl Node {
             }
             Err(refusal) => {
                 self.counters.bump(Counter::VotesRefused);
-                let _ = self.books.lock().ledger.voters.take(sender, now);
+                // That there is no room is not the voter's doing.
+                if *refusal != Refusal::GrantLimit {
+                    let _ = self.books.lock().ledger.voters.take(sender, now);
+                }
                 if self.may_record(sender) {
                     self.record(&Entry {
                         uid,

@@ -158,7 +158,8 @@ expect 1 'vote_forged' tcpctl vote submit forged.vote
 expect 0 'is open .approve 0, deny 1, of 4' tcpctl vote submit carol.vote
 brief=''
 
-say 'Root cannot help the agent: the rules are sealed, and the module stays.'
+say 'Root cannot help the agent: the rules are sealed, and the module stays.' \
+    'What rmmod calls "in use" is the seal: it holds the module until a quorum lets it go.'
 sed 's/policy_version=1/policy_version=2/; s/action=DENY/action=ALLOW/' story.policy >open.policy
 expect 4 '[0-9a-f]{8}' tcpctl policy load open.policy
 expect refused '' rmmod tcp_lsm

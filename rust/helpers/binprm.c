@@ -24,11 +24,6 @@ int tcp_helper_bprm_envc(const struct linux_binprm *bprm)
 	return bprm->envc;
 }
 
-bool tcp_helper_bprm_is_check(const struct linux_binprm *bprm)
-{
-	return bprm->is_check;
-}
-
 /*
  * Hands the bytes from `bprm->p` upwards to `each`, in pieces that do not cross
  * a page, until `each` returns false or the stack ends. The new stack cannot be

@@ -4,6 +4,7 @@
 #include <linux/socket.h>
 #include <net/af_unix.h>
 #include <net/inet_sock.h>
+#include <net/ipv6.h>
 #include <net/sock.h>
 
 u16 tcp_helper_sk_family(const struct sock *sk)
@@ -34,4 +35,16 @@ const char *tcp_helper_unix_name(const struct sock *sk, size_t *len)
 u16 tcp_helper_sk_protocol(const struct sock *sk)
 {
 	return sk->sk_protocol;
+}
+
+/* Whether the socket is an internet one that is bound to an address. */
+bool tcp_helper_inet_has_address(const struct sock *sk)
+{
+	if (sk->sk_family == AF_INET)
+		return READ_ONCE(sk->sk_rcv_saddr) != 0;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		return !ipv6_addr_any(&sk->sk_v6_rcv_saddr);
+#endif
+	return false;
 }

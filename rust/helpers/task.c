@@ -231,3 +231,9 @@ bool tcp_helper_current_cred_overridden(void)
 	return current->cred != current->real_cred &&
 	       !(current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
 }
+
+/* The caller holds the lock of the table, as callbacks of iterate_fd() do. */
+bool tcp_helper_current_close_on_exec(unsigned int fd)
+{
+	return close_on_exec(fd, current->files);
+}

@@ -64,8 +64,6 @@ pub(crate) fn bprm_check_security(node: &Node, bprm: &Binprm) -> Result {
         &actor,
         &Query {
             environment: Some(&environment),
-            // AT_EXECVE_CHECK only asks.
-            quiet: bprm.is_check(),
             ..Query::new(Op::Exec, "bprm_check_security", Context::Wait)
                 .on(Object::At(bprm.file().path()))
                 .content(Content::File(bprm.file()))

@@ -59,8 +59,9 @@ pub(crate) fn open(node: &Node, file: &File) -> Result {
     }
     // O_TRUNC writes, whatever the file was opened for.
     let truncates = file.flags() & flags::O_TRUNC != 0;
-    // Some network file systems open with the directory locked: nobody is kept waiting for it.
-    let context = if file.opens_locked() {
+    // Some network file systems open with the directory locked, and truncating holds off whoever
+    // wants to freeze the file system: nobody is kept waiting for it.
+    let context = if truncates || file.opens_locked() {
         Context::Sleep
     } else {
         Context::Wait

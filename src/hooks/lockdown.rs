@@ -17,6 +17,7 @@ use crate::{
         }, //
     },
     engine::refusal::Refusal,
+    hooks::mount,
     node::{
         Node,
         Phase, //
@@ -31,6 +32,20 @@ const DELETE_MODULE: [Syscall; 3] = [
     Syscall::Compat(176),
     Syscall::Compat(129),
 ];
+
+/// `setns`, likewise.
+const SETNS: [Syscall; 3] = [
+    Syscall::Native(308),
+    Syscall::Compat(308),
+    Syscall::Compat(346),
+];
+
+/// Whether the calling task is in one of these system calls.
+fn in_syscall(calls: &[Syscall]) -> bool {
+    task::current()
+        .in_syscall_nr()
+        .is_some_and(|syscall| calls.contains(&syscall))
+}
 
 /// The calling task wants to do something that lockdown may forbid.
 pub(crate) fn locked_down(node: &Node, what: u32) -> Result {
@@ -52,13 +67,14 @@ pub(crate) fn locked_down(node: &Node, what: u32) -> Result {
 /// see, and `rmmod --force` overrides the reference that pins a sealed module.
 #[inline]
 pub(crate) fn capable(node: &Node, ns: UserNs, cap: i32) -> Result {
+    // Entering a mount namespace asks for CAP_SYS_CHROOT, in whatever user namespace.
+    if cap == Capability::SYS_CHROOT.as_raw() && in_syscall(&SETNS) {
+        return mount::setns(node);
+    }
     if cap != Capability::SYS_MODULE.as_raw() || ns != UserNs::Init {
         return Ok(());
     }
-    let removes = task::current()
-        .in_syscall_nr()
-        .is_some_and(|syscall| DELETE_MODULE.contains(&syscall));
-    if !removes {
+    if !in_syscall(&DELETE_MODULE) {
         return Ok(());
     }
     let labelled = node.is_labelled();

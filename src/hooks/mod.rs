@@ -114,6 +114,10 @@ impl Hooks for Node {
         path::mkdir(self, dir, dentry, mode)
     }
 
+    fn path_chroot(&self, path: &Path) -> Result {
+        mount::chroot(self, path)
+    }
+
     fn path_symlink(&self, dir: &Path, dentry: &Dentry, target: &CStr) -> Result {
         path::symlink(self, dir, dentry, target)
     }
@@ -253,7 +257,7 @@ impl Hooks for Node {
     }
 
     fn socket_connect(&self, sock: &Socket, addr: &[u8]) -> Result {
-        net::connect(self, sock.family(), addr)
+        net::connect(self, sock, addr)
     }
 
     fn socket_bind(&self, sock: &Socket, addr: &[u8]) -> Result {

@@ -9,6 +9,7 @@ use crate::{
         PathBuf,
         SuperBlock, //
     },
+    check::Actor,
     engine::{
         op::Op,
         refusal::Refusal,
@@ -93,14 +94,21 @@ pub(crate) fn mount(
         }
         facts.fact(&Fact::Flags(flags as u64))
     };
+    // Options that are no text, such as those of NFS, go on behind what looks like their end.
+    let binary = options
+        .and_then(|options| options.to_bytes().first())
+        .is_some_and(|first| *first < b' ');
     let options = options.map_or(Content::None, |options| Content::Bytes(options.to_bytes()));
     node.check(
         &actor,
-        &Query::new(Op::Mount, "sb_mount", Context::Sleep)
-            .on(Object::At(at))
-            .and(source.as_deref().map_or(Object::None, Object::At))
-            .content(options)
-            .facts(&facts),
+        &Query {
+            opaque: binary,
+            ..Query::new(Op::Mount, "sb_mount", Context::Sleep)
+                .on(Object::At(at))
+                .and(source.as_deref().map_or(Object::None, Object::At))
+                .content(options)
+                .facts(&facts)
+        },
     )
 }
 
@@ -142,6 +150,35 @@ pub(crate) fn pivot_root(node: &Node, old: &Path, new: &Path) -> Result {
         &|_| Ok(()),
         "sb_pivotroot",
     )
+}
+
+/// The calling task is about to change its root. An agent stays in the tree that rules know: from a
+/// root in a mount that is in no tree, what lies above that mount could not be seen.
+pub(crate) fn chroot(node: &Node, path: &Path) -> Result {
+    if !node.is_labelled() {
+        return Ok(());
+    }
+    let _section = node.sleepers.read_lock();
+    if Object::At(path).is_unreachable() {
+        node.control_refused(Refusal::Denied, "chroot");
+        return Err(EACCES);
+    }
+    Ok(())
+}
+
+/// The calling task is about to enter a mount namespace: another tree of mounts, in which other
+/// directories lie above an object. No hook tells which.
+///
+/// Context: as for the `capable` hook.
+pub(crate) fn setns(node: &Node) -> Result {
+    let Some(agent) = node.current_agent() else {
+        return Ok(());
+    };
+    let query = Query {
+        opaque: true,
+        ..Query::new(Op::Mount, "setns", Context::Atomic)
+    };
+    node.check(&Actor::Agent(agent), &query)
 }
 
 /// A mount is about to move, or one that was made apart to be put in place.

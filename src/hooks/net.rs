@@ -135,14 +135,35 @@ fn judge(node: &Node, op: Op, peer: &Peer<'_>, hook: &'static str, context: Cont
     )
 }
 
+/// Refuses what nobody can judge: the unspecified address leads to loopback, but from a socket that
+/// is bound to an address of this host it leads to that one.
+fn known(node: &Node, op: Op, sock: &Socket, peer: &Peer<'_>) -> Result {
+    let unspecified = match peer {
+        Peer::Internet(Address::V4(address), _) => *address == [0; 4],
+        Peer::Internet(Address::V6(address), _) => *address == [0; 16],
+        Peer::Other(..) => false,
+    };
+    if unspecified && sock.has_address() && node.actor_for(op).is_some() {
+        return Err(EACCES);
+    }
+    Ok(())
+}
+
 /// A socket is about to be connected. The way to a UNIX socket is judged by [`unix_find`] and
 /// [`unix_abstract`].
-pub(crate) fn connect(node: &Node, own: u16, addr: &[u8]) -> Result {
-    // No family disconnects.
-    if own == AF_UNIX || claimed(addr) == AF_UNSPEC {
+pub(crate) fn connect(node: &Node, sock: &Socket, addr: &[u8]) -> Result {
+    let own = sock.family();
+    // The kernel itself is no network.
+    if matches!(own, AF_UNIX | AF_NETLINK) {
         return Ok(());
     }
-    let peer = parse(own, addr).destination();
+    // To an internet socket, no family says: disconnect.
+    if matches!(own, AF_INET | AF_INET6) && claimed(addr) == AF_UNSPEC {
+        return Ok(());
+    }
+    let peer = parse(own, addr);
+    known(node, Op::NetConnect, sock, &peer)?;
+    let peer = peer.destination();
     judge(node, Op::NetConnect, &peer, "socket_connect", Context::Wait)
 }
 
@@ -222,8 +243,15 @@ pub(crate) fn sendmsg(node: &Node, sock: &Socket, name: Option<&[u8]>) -> Result
         SOCK_STREAM | SOCK_SEQPACKET => Op::NetConnect,
         _ => Op::NetSend,
     };
-    let peer = parse(own, name).destination();
-    judge(node, op, &peer, "socket_sendmsg", Context::Sleep)
+    let peer = parse(own, name);
+    known(node, op, sock, &peer)?;
+    judge(
+        node,
+        op,
+        &peer.destination(),
+        "socket_sendmsg",
+        Context::Sleep,
+    )
 }
 
 /// SCTP binds or connects to the addresses in a packed list.

@@ -84,6 +84,10 @@ pub(crate) const TESTS: &[Test] = &[
         run: suppression,
     },
     Test {
+        name: "host_requests_of_one_user_leave_room_for_others",
+        run: host_room,
+    },
+    Test {
         name: "tracing_shows_decisions_requests_and_votes",
         run: tracing,
     },
@@ -250,6 +254,38 @@ fn room_for_others(_: &mut Ctx) -> Res {
         agent.end()?;
     }
     idle()
+}
+
+fn host_room(_: &mut Ctx) -> Res {
+    // Tasks without a label that a rule governs are no agent: what one user asks for keeps nobody else from asking.
+    let dir = prepared()?;
+    stage::prepare(
+        1,
+        "host",
+        &format!("class a\nDEFAULT action=ALLOW\nop=FILE_READ class=host path={dir}/quorum action=QUORUM timeout=10m\n"),
+    )?;
+    let read = |n: i32| match fs::File::open(format!("{dir}/quorum/{n}")) {
+        Ok(_) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(-1),
+    };
+    for n in 0..20 {
+        expect_errno(
+            "a user's read",
+            worker::errno_as(1000, || read(n))?,
+            libc::EACCES,
+        )?;
+    }
+    ensure!(
+        stage::status_number("requests")? == 16,
+        "one user has {} requests",
+        stage::status_number("requests")?
+    );
+    expect_errno("root's read", read(100), libc::EACCES)?;
+    ensure!(
+        stage::status_number("requests")? == 17,
+        "root could not ask"
+    );
+    prepared().map(drop)
 }
 
 fn agent_flood(_: &mut Ctx) -> Res {

@@ -519,6 +519,9 @@ fn errno_name(errno: u16) -> String {
     }
 }
 
+/// What a task gets that policy refuses (`include/uapi/asm-generic/errno-base.h`).
+const EACCES: u16 = 13;
+
 /// The result of an event in words, where the kind gives it a meaning.
 fn result_text(kind: Kind, result: u16) -> Option<String> {
     let word = |words: &[&str]| {
@@ -724,6 +727,11 @@ pub(crate) fn event_line(event: &client::Event, names: &Names) -> Result<String>
     }
     if header.line != 0 {
         words.push(format!("(rule in line {})", header.line));
+    } else if matches!(header.kind, Kind::Refused | Kind::Audit)
+        && matches!(header.result, 0 | EACCES)
+    {
+        // Other errors say that the operation could not be judged at all.
+        words.push("(DEFAULT)".to_owned());
     }
     words.retain(|word| !word.is_empty());
     Ok(words.join(" "))
@@ -1024,6 +1032,17 @@ pub(crate) mod tests {
         result: u16,
         payload: &Payload<'_>,
     ) -> client::Event {
+        sample_event_of_line(12, number, kind, result, payload)
+    }
+
+    /// The same, of a rule in `line`; 0 for a DEFAULT.
+    fn sample_event_of_line(
+        line: u32,
+        number: u64,
+        kind: Kind,
+        result: u16,
+        payload: &Payload<'_>,
+    ) -> client::Event {
         let mut bytes = [0; engine::limits::EVENT_PAYLOAD];
         let length = payload.encode(&mut bytes).unwrap();
         let event = event::Event {
@@ -1038,7 +1057,7 @@ pub(crate) mod tests {
                 request: [0xab; 32],
                 slot: 2,
                 result,
-                line: 12,
+                line,
             },
             payload: &bytes[..length],
         };
@@ -1049,6 +1068,24 @@ pub(crate) mod tests {
             encoding: out[..length].to_vec(),
             chain: [3; 32],
         }
+    }
+
+    #[test]
+    fn what_a_default_decided_says_so() {
+        let line_of = |line, kind, result| {
+            let event = sample_event_of_line(line, 8, kind, result, &Payload::Path(b"/p"));
+            event_line(&event, &Names::new()).unwrap()
+        };
+        for (kind, result) in [(Kind::Refused, 13), (Kind::Audit, 0), (Kind::Audit, 13)] {
+            assert!(line_of(0, kind, result).ends_with("/p (DEFAULT)"));
+            assert!(line_of(12, kind, result).ends_with("/p (rule in line 12)"));
+        }
+        // It could not be judged: no memory.
+        assert!(line_of(0, Kind::Refused, 12).ends_with("/p"));
+        let ended = sample_event_of_line(0, 8, Kind::AgentEnded, 0, &Payload::None);
+        assert!(!event_line(&ended, &Names::new())
+            .unwrap()
+            .contains("DEFAULT"));
     }
 
     #[test]

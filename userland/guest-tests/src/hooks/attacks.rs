@@ -9,6 +9,7 @@
 use super::{
     exec::program,
     kernel,
+    mounts,
     ring::Ring,
     sys,
     tasks::bystander, //
@@ -1073,6 +1074,118 @@ fn overlay_over_the_protected_directory(ctx: &mut Ctx) -> Result<(), String> {
     })
 }
 
+/// A mount below a directory that is protected, with a secret in it; returns both.
+fn mount_below_the_vault(ctx: &mut Ctx) -> Result<(String, String), String> {
+    let top = ctx.dir("top")?;
+    let below = format!("{top}/mount");
+    fs::create_dir(&below).map_err(|e| e.to_string())?;
+    expect_errno("mounting", sys::mount("none", &below, "tmpfs", 0), 0)?;
+    fs::write(format!("{below}/secret"), "secret").map_err(|e| e.to_string())?;
+    Ok((top, below))
+}
+
+fn chroot_into_a_clone(ctx: &mut Ctx) -> Result<(), String> {
+    // A copy of the mount has nothing above it, and the task's root decides what it can see: it may not go there.
+    let (top, below) = mount_below_the_vault(ctx)?;
+    ctx.worker_policy(&format!("op=FILE_READ path={top} action=DENY"))?;
+    ctx.denied_only_to_agents("reading below a mount", || {
+        sys::open_read(&format!("{below}/secret"))
+    })?;
+    ctx.denied_only_to_agents("reading from a root in a copy", || {
+        sys::in_child(|| {
+            let tree = match mounts::open_tree(&below) {
+                Ok(tree) => tree,
+                Err(errno) => return errno,
+            };
+            // SAFETY: The descriptor is open, the path NUL-terminated.
+            let errno = sys::out(unsafe {
+                match libc::fchdir(tree.as_raw_fd()) {
+                    0 => libc::chroot(c".".as_ptr()),
+                    error => error,
+                }
+            });
+            match errno {
+                0 => sys::open_read("/secret"),
+                errno => errno,
+            }
+        })
+    })
+}
+
+fn namespace_of_a_clone(ctx: &mut Ctx) -> Result<(), String> {
+    // A namespace that is entered brings its own tree of mounts, in which the vault need not be above anything.
+    /// `OPEN_TREE_NAMESPACE`.
+    const NAMESPACE: i32 = 2;
+    let (top, below) = mount_below_the_vault(ctx)?;
+    ctx.worker_policy(&format!(
+        "op=FILE_READ path={top} action=DENY\nDEFAULT op=MOUNT action=DENY"
+    ))?;
+    let path = sys::c(&below);
+    let (agent, free) = ctx.both(|| {
+        sys::in_child(|| {
+            // SAFETY: The path is NUL-terminated and outlives the call.
+            let namespace = sys::fd(unsafe {
+                libc::syscall(
+                    libc::SYS_open_tree,
+                    libc::AT_FDCWD,
+                    path.as_ptr(),
+                    NAMESPACE | libc::O_CLOEXEC,
+                )
+            });
+            let namespace = match namespace {
+                Ok(namespace) => namespace,
+                Err(errno) => return errno,
+            };
+            // SAFETY: The descriptor is open.
+            match sys::out(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }) {
+                0 => sys::open_read("/secret"),
+                errno => errno,
+            }
+        })
+    })?;
+    // A capability that is refused is EPERM to whoever needs it.
+    expect_errno("a namespace made of a copy (agent)", agent, libc::EPERM)?;
+    expect_errno("a namespace made of a copy (without a label)", free, 0)
+}
+
+fn clone_to_another_place(ctx: &mut Ctx) -> Result<(), String> {
+    // MOUNT forbids taking the vault anywhere: a copy of a mount in it is no way round that either.
+    let (top, below) = mount_below_the_vault(ctx)?;
+    let elsewhere = ctx.dir("elsewhere")?;
+    ctx.worker_policy(&format!("op=MOUNT path={top} action=DENY"))?;
+    ctx.denied_only_to_agents("moving a copy out", || {
+        sys::in_child(|| match mounts::open_tree(&below) {
+            Ok(tree) => mounts::attach(&tree, &elsewhere),
+            Err(errno) => errno,
+        })
+    })
+}
+
+fn unspecified_from_an_address(ctx: &mut Ctx) -> Result<(), String> {
+    // From a socket with an address of this host, 0.0.0.0 is that address and not loopback.
+    ctx.worker_policy("op=NET_CONNECT addr=127.0.0.0/8 action=ALLOW\nop=NET_CONNECT action=DENY")?;
+    let server = sys::socket(libc::AF_INET, libc::SOCK_STREAM).map_err(|e| e.to_string())?;
+    expect_errno(
+        "binding",
+        sys::bind(&server, &sys::v4([127, 0, 0, 1], 0)),
+        0,
+    )?;
+    expect_errno("listening", sys::listen(&server), 0)?;
+    let port = sys::local_port(&server);
+    let connect = |from: Option<[u8; 4]>| {
+        let socket = match sys::socket(libc::AF_INET, libc::SOCK_STREAM) {
+            Ok(socket) => socket,
+            Err(errno) => return errno,
+        };
+        match from.map_or(0, |from| sys::bind(&socket, &sys::v4(from, 0))) {
+            0 => sys::connect(&socket, &sys::v4([0, 0, 0, 0], port)),
+            errno => errno,
+        }
+    };
+    expect_errno("from anywhere", ctx.both(|| connect(None))?.0, 0)?;
+    ctx.denied_only_to_agents("from an address", || connect(Some([127, 0, 0, 1])))
+}
+
 /// Mounts an overlay over `lower` and returns where.
 fn overlay(ctx: &mut Ctx, name: &str, lower: &str) -> Result<String, String> {
     let upper = ctx.dir(&format!("{name}-upper"))?;
@@ -1302,6 +1415,13 @@ pub const TESTS: &[Test] = &[
         overlay_over_the_protected_directory,
     ),
     Test::new("attack_overlay_read_through", overlay_read_through),
+    Test::new("attack_chroot_into_a_clone", chroot_into_a_clone),
+    Test::new("attack_namespace_of_a_clone", namespace_of_a_clone),
+    Test::new("attack_clone_to_another_place", clone_to_another_place),
+    Test::new(
+        "attack_unspecified_from_an_address",
+        unspecified_from_an_address,
+    ),
     Test::new(
         "attack_module_through_a_descriptor",
         module_through_a_descriptor,

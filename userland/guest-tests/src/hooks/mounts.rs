@@ -137,7 +137,7 @@ fn move_of_a_mount(ctx: &mut Ctx) -> Result<(), String> {
 }
 
 /// `open_tree` of a copy of what is at `path`.
-fn open_tree(path: &str) -> Result<OwnedFd, i32> {
+pub(super) fn open_tree(path: &str) -> Result<OwnedFd, i32> {
     /// `OPEN_TREE_CLONE`.
     const CLONE: i32 = 1;
     let path = sys::c(path);
@@ -153,7 +153,7 @@ fn open_tree(path: &str) -> Result<OwnedFd, i32> {
 }
 
 /// `move_mount` of a mount that was made apart.
-fn attach(mount: &OwnedFd, to: &str) -> i32 {
+pub(super) fn attach(mount: &OwnedFd, to: &str) -> i32 {
     /// `MOVE_MOUNT_F_EMPTY_PATH`.
     const EMPTY_PATH: i32 = 4;
     let to = sys::c(to);
