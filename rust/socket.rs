@@ -126,9 +126,10 @@ impl Socket {
 
     /// Whether it is an internet socket that is bound to one address of this host.
     pub(crate) fn has_address(&self) -> bool {
-        // SAFETY: By the type invariant of `Sock`; the helper looks at internet sockets only.
-        self.sock()
-            .is_some_and(|sock| unsafe { bindings::inet_has_address(sock.0.get()) })
+        self.sock().is_some_and(|sock| {
+            // SAFETY: By the type invariant of `Sock`; the helper looks at internet sockets only.
+            unsafe { bindings::inet_has_address(sock.0.get()) }
+        })
     }
 
     /// The port of a netlink socket, 0 while it has none; `None` for other families, and for a
