@@ -32,6 +32,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// `AF_SMC` (`include/linux/socket.h`).
+const AF_SMC: u16 = 43;
 /// `AF_UNSPEC`.
 const AF_UNSPEC: u16 = 0;
 /// `SOCK_STREAM`, `SOCK_SEQPACKET` (`include/linux/net.h`).
@@ -67,9 +69,12 @@ fn claimed(raw: &[u8]) -> u16 {
 /// nothing that a rule could match; the protocol refuses it later.
 fn parse(own: u16, raw: &[u8]) -> Peer<'_> {
     let family = match (own, claimed(raw)) {
-        // Internet protocols take no family for their own.
+        // Internet protocols take no family for their own; IPv6 ones take IPv4 as well.
         (AF_INET | AF_INET6, AF_UNSPEC) => own,
-        (_, claimed) => claimed,
+        // SMC is TCP by another name.
+        (AF_INET | AF_INET6 | AF_SMC, claimed) => claimed,
+        // What other protocols read there is theirs, and need not be a family.
+        _ => own,
     };
     let port = || raw.get(2..4)?.try_into().ok().map(u16::from_be_bytes);
     let internet = match family {
