@@ -210,6 +210,7 @@ impl Node {
                         };
                     }
                 }
+                Err(_) if self.is_lenient(query) => return self.permit(actor, query, 0),
                 Err(error) => {
                     self.counters.bump(Counter::Failed);
                     self.refused(actor, query, 0, error.to_errno().unsigned_abs());
@@ -249,7 +250,6 @@ impl Node {
             return Ok(Step::Digest);
         };
         *judged = Some(decision);
-        let lenient = self.mode() == Mode::Permissive && !query.op.is_governance();
         let terms = match decision.action {
             Action::Allow => {
                 self.counters.bump(Counter::Allowed);
@@ -260,10 +260,8 @@ impl Node {
                 self.audited(actor, query, decision.line, 0);
                 return Ok(Step::Done(Ruling::Proceed { by_grant: false }));
             }
-            Action::Deny if lenient => {
-                self.counters.bump(Counter::Permitted);
-                self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
-                return Ok(Step::Done(Ruling::Proceed { by_grant: false }));
+            Action::Deny | Action::Quorum(_) if self.is_lenient(query) => {
+                return Ok(Step::Done(self.permit(actor, query, decision.line)));
             }
             Action::Deny => {
                 self.counters.bump(Counter::Refused);
@@ -271,11 +269,11 @@ impl Node {
                 return Ok(Step::Done(Ruling::DENIED));
             }
             // Who only looks uses no grant up.
-            Action::Quorum(_) if query.quiet && !lenient => {
+            Action::Quorum(_) if query.quiet => {
                 return Ok(Step::Done(Ruling::DENIED));
             }
             // What the approvers could not be shown nobody can approve.
-            Action::Quorum(_) if query.opaque && !lenient => {
+            Action::Quorum(_) if query.opaque => {
                 self.counters.bump(Counter::Refused);
                 self.refused(actor, query, decision.line, errno::EACCES.unsigned_abs());
                 return Ok(Step::Done(Ruling::DENIED));
@@ -297,7 +295,7 @@ impl Node {
             return Ok(Step::Again);
         }
         let closed = books.expire(now);
-        let found = books.settle(&mut draft, lenient || deadline.is_some(), now);
+        let found = books.settle(&mut draft, deadline.is_some(), now);
         drop(books);
         self.closed(&closed);
         Ok(match found {
@@ -306,11 +304,6 @@ impl Node {
                 self.recorded();
                 self.note_request(actor, &id);
                 Step::Done(Ruling::Proceed { by_grant: true })
-            }
-            Settled::Nothing if lenient => {
-                self.counters.bump(Counter::Permitted);
-                self.audited(actor, query, decision.line, errno::EACCES.unsigned_abs());
-                Step::Done(Ruling::Proceed { by_grant: false })
             }
             Settled::Nothing => {
                 self.counters.bump(Counter::Unapproved);
@@ -341,6 +334,18 @@ impl Node {
                 }
             }
         })
+    }
+
+    /// Whether what is refused is only to be recorded. Governance is never relaxed.
+    fn is_lenient(&self, query: &Query<'_>) -> bool {
+        self.mode() == Mode::Permissive && !query.op.is_governance()
+    }
+
+    /// Lets through what enforce mode would refuse, and records it.
+    fn permit(&self, actor: &Actor, query: &Query<'_>, line: u32) -> Ruling {
+        self.counters.bump(Counter::Permitted);
+        self.audited(actor, query, line, errno::EACCES.unsigned_abs());
+        Ruling::Proceed { by_grant: false }
     }
 
     /// Matches the operation against the rules; `None` when a rule asks for the digest of the
