@@ -679,6 +679,37 @@ impl SuperBlock {
     }
 }
 
+/// The kinds of files (`S_IFMT`, `include/uapi/linux/stat.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A block device.
+    Block,
+    /// A pipe, with a name or without.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// Something else: a character device, or a file that is in no directory, such as an epoll
+    /// instance.
+    Other,
+}
+
+impl FileKind {
+    fn from_mode(mode: u16) -> Self {
+        match mode & 0o170000 {
+            0o100000 => Self::Regular,
+            0o040000 => Self::Directory,
+            0o060000 => Self::Block,
+            0o010000 => Self::Pipe,
+            0o140000 => Self::Socket,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What [`LocalFile`] does not tell.
 pub(crate) trait FileExt {
     /// Where the file was opened. If the kernel opened it beneath another file, as overlayfs and
@@ -691,8 +722,8 @@ pub(crate) trait FileExt {
     fn backing_path(&self) -> Option<&Path>;
     /// The address of its inode: of the file itself, not of the one that it may be beneath.
     fn inode_key(&self) -> usize;
-    /// The file type and permissions.
-    fn inode_mode(&self) -> u16;
+    /// What kind of file it is.
+    fn kind(&self) -> FileKind;
     /// Whether it is open for reading (`FMODE_READ`).
     fn is_readable(&self) -> bool;
     /// Whether it is open for writing (`FMODE_WRITE`).
@@ -753,9 +784,10 @@ impl FileExt for LocalFile {
         file_inode(self).addr()
     }
 
-    fn inode_mode(&self) -> u16 {
+    fn kind(&self) -> FileKind {
         // SAFETY: An open file holds its inode; the field is read at once.
-        unsafe { (&raw const (*file_inode(self)).i_mode).read_volatile() }
+        let mode = unsafe { (&raw const (*file_inode(self)).i_mode).read_volatile() };
+        FileKind::from_mode(mode)
     }
 
     fn is_readable(&self) -> bool {

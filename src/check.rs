@@ -223,7 +223,7 @@ impl Node {
             }
         }
         self.counters.bump(Counter::Failed);
-        Ruling::refuse(Refusal::Pending)
+        Ruling::DENIED
     }
 
     /// Judges once. `deadline` is set once the operation has waited, `content` once it has been

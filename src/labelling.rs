@@ -6,7 +6,10 @@
 use crate::{
     abi::{
         binprm::Binprm,
-        path::FileExt,
+        path::{
+            FileExt,
+            FileKind, //
+        },
         socket::Socket,
         task, //
     },
@@ -40,12 +43,6 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
-
-/// File types of `i_mode` (`include/uapi/linux/stat.h`).
-const S_IFMT: u16 = 0o170000;
-const S_IFREG: u16 = 0o100000;
-const S_IFBLK: u16 = 0o060000;
-const S_IFDIR: u16 = 0o040000;
 
 /// `VM_SHARED` and `VM_MAYWRITE` (`include/linux/mm.h`).
 const VM_SHARED: usize = 8;
@@ -207,8 +204,11 @@ impl Node {
             }) {
                 return Err(Refusal::InheritedFile);
             }
-            let kind = file.inode_mode() & S_IFMT;
-            if file.is_path_only() || !matches!(kind, S_IFREG | S_IFBLK | S_IFDIR) {
+            let looked_at = matches!(
+                file.kind(),
+                FileKind::Regular | FileKind::Block | FileKind::Directory
+            );
+            if file.is_path_only() || !looked_at {
                 continue;
             }
             for (open, op) in file::needs(file, false) {
@@ -221,7 +221,7 @@ impl Node {
             return Ok(());
         }
         let refused = current.for_each_mapping(|file, flags| {
-            if flags & VM_SHARED == 0 || file.inode_mode() & S_IFMT != S_IFREG {
+            if flags & VM_SHARED == 0 || file.kind() != FileKind::Regular {
                 return ControlFlow::Continue(());
             }
             let op = if flags & VM_MAYWRITE != 0 {

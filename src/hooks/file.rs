@@ -6,6 +6,7 @@ use crate::{
     abi::{
         path::{
             FileExt,
+            FileKind,
             Path, //
         },
         socket::Socket,
@@ -105,10 +106,6 @@ pub(crate) fn needs(file: &File, truncates: bool) -> [(bool, Op); 2] {
 /// It is judged as if it were opened here. Files without a path, such as sockets and pipes, have
 /// nothing that a rule could match but the defaults, and are let through: they are talk, not files.
 pub(crate) fn receive(node: &Node, file: &File) -> Result {
-    /// Type of file (`include/uapi/linux/stat.h`).
-    const S_IFMT: u16 = 0o170000;
-    const S_IFSOCK: u16 = 0o140000;
-    const S_IFIFO: u16 = 0o010000;
     let Some(actor) = node.actor(Op::FileRead.bit() | Op::FileWrite.bit()) else {
         return Ok(());
     };
@@ -119,7 +116,7 @@ pub(crate) fn receive(node: &Node, file: &File) -> Result {
         node.control_refused(Refusal::Labelled, "receive a netlink socket");
         return Err(EACCES);
     }
-    if matches!(file.inode_mode() & S_IFMT, S_IFSOCK | S_IFIFO) || file.is_path_only() {
+    if matches!(file.kind(), FileKind::Socket | FileKind::Pipe) || file.is_path_only() {
         return Ok(());
     }
     judge(node, &actor, file, false, "file_receive", Context::Sleep)
