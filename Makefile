@@ -65,9 +65,7 @@ uninstall:
 	@scripts/install -r
 
 clean:
-	rm -rf $(BUILD)/module* $(BUILD)/target* $(BUILD)/initramfs* \
-		$(BUILD)/native $(BUILD)/log* $(BUILD)/stamp*/module $(BUILD)/stamp*/userland \
-		$(BUILD)/stamp*/initramfs $(BUILD)/tmp/run.*
+	@scripts/clean
 
 distclean:
-	rm -rf $(BUILD)
+	@scripts/clean --all

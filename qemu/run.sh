@@ -145,7 +145,8 @@ if [ -r "$ko" ]; then
 	cp "$ko" "$files/usr/lib/modules/$release/updates/"
 fi
 for program in tcpctl guest-tests; do
-	[ ! -x "$target/release/$program" ] || cp "$target/release/$program" "$files/usr/bin/"
+	[ -x "$target/release/$program" ] || die "no $program yet; run 'make all' first"
+	cp "$target/release/$program" "$files/usr/bin/"
 done
 # Where `make install` would have put them, with what only the guest needs.
 for directory in policies qemu/scenarios qemu/foreign-voter; do
@@ -245,7 +246,12 @@ if [ $interactive = 1 ]; then
 	boot || status=$?
 else
 	# QEMU opens /dev/fd/4 anew: a pipe, since a file would be truncated.
-	{ boot 4>&1 >"$run/qemu" 2>&1 || echo $? >"$run/failed"; } | cat
+	# In the background, so that a signal is acted upon at once.
+	{ boot 4>&1 >"$run/qemu" 2>&1 || echo $? >"$run/failed"; } | cat &
+	pipe=$!
+	trap 'kill $(jobs -p) 2>/dev/null || true; exit 125' TERM INT HUP
+	wait "$pipe" || true
+	trap - TERM INT HUP
 	[ ! -s "$run/failed" ] || status=$(cat "$run/failed")
 fi
 
@@ -266,7 +272,8 @@ if [ -s "$run/status" ]; then
 	[ "$status" = 0 ] || { tail_of_console; die "the guest reported a status but did not end well ($status)"; }
 	if [ -n "$out" ]; then
 		mkdir -p "$out"
-		tar -C "$out" -xf "$run/out.tar"
+		tar -C "$out" --no-same-owner --no-same-permissions -xf "$run/out.tar" ||
+			die "what the guest left cannot be read"
 	fi
 	guest=$(cat "$run/status")
 	case $guest in
