@@ -363,6 +363,12 @@ fn incomplete(what: &str) -> Error {
 
 fn from_failure(failure: Failure) -> Error {
     match failure {
+        // The module gives every refusal a message: this one is generic netlink's, which has no such family any more.
+        Failure::Refused {
+            errno: engine::refusal::errno::ENOENT,
+            message: None,
+            ..
+        } => Error::NotLoaded,
         Failure::Refused { errno, message, .. } => Error::refused(errno, message.as_deref()),
         Failure::Io(source) => Error::Io {
             what: "cannot talk to the kernel by netlink".to_owned(),
@@ -849,8 +855,8 @@ impl Client {
         let lost = replies
             .iter()
             .filter_map(|reply| reply.u64(attribute::EVENTS_LOST))
-            .max()
-            .unwrap_or(0);
+            // Each event tells what is missing before it.
+            .fold(0, u64::saturating_add);
         let mut events: Vec<Event> = replies
             .iter()
             .filter(|reply| reply.bytes(attribute::EVENT).is_some())
@@ -900,7 +906,12 @@ pub(crate) struct EventStream {
     reader: Client,
     /// The next event to be returned.
     next: u64,
+    /// Node and epoch that are followed.
+    load: ([u8; 32], u64),
 }
+
+/// How long a silence is believed before the node is asked.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl EventStream {
     /// Joins the group first, so that nothing falls between.
@@ -930,10 +941,13 @@ impl EventStream {
                     source,
                 },
             })?;
+        let mut reader = Client::open()?;
+        let status = reader.status()?;
         Ok(Self {
             listener,
-            reader: Client::open()?,
+            reader,
             next: from,
+            load: (status.node, status.epoch),
         })
     }
 
@@ -950,22 +964,43 @@ impl EventStream {
         Ok((events, lost))
     }
 
-    /// Waits for further events; empty when nothing came in time.
+    /// Asks the node itself, after a silence, whether it is still there and whether something was missed.
     ///
     /// # Errors
     ///
-    /// Those of the socket and of [`Client::events`].
-    pub(crate) fn more(&mut self, patience: Duration) -> Result<(Vec<Event>, u64)> {
+    /// [`Error::NotLoaded`], [`Error::Invalid`] `reloaded`, and those of [`Client::events`].
+    fn look(&mut self) -> Result<(Vec<Event>, u64)> {
+        let mut fresh = Client::open()?;
+        let status = fresh.status()?;
+        if (status.node, status.epoch) != self.load || fresh.family.id != self.listener.family.id {
+            return Err(Error::invalid(
+                "reloaded",
+                "the module was loaded anew, and its log starts again: run the command again",
+            ));
+        }
+        if status.event >= self.next {
+            return self.catch_up();
+        }
+        Ok((Vec::new(), 0))
+    }
+
+    /// Waits for further events, at most five seconds; empty when nothing came.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`] when the module is gone, [`Error::Invalid`] `reloaded` when it was loaded anew; those of the
+    /// socket and of [`Client::events`].
+    pub(crate) fn more(&mut self) -> Result<(Vec<Event>, u64)> {
         let heard = self
             .listener
             .socket
-            .listen(self.listener.family.id, patience)
+            .listen(self.listener.family.id, SILENCE)
             .map_err(|source| Error::Io {
                 what: "cannot follow the events".to_owned(),
                 source,
             })?;
         let messages = match heard {
-            Heard::Silence => return Ok((Vec::new(), 0)),
+            Heard::Silence => return self.look(),
             Heard::Overrun => return self.catch_up(),
             Heard::Messages(messages) => messages,
         };
@@ -1257,6 +1292,12 @@ mod tests {
             replies: vec![],
         });
         assert_eq!(refused.code(), "agent_unknown");
+        let gone = from_failure(Failure::Refused {
+            errno: 2,
+            message: None,
+            replies: vec![],
+        });
+        assert_eq!(gone.exit_code(), crate::error::EXIT_NOT_LOADED);
         let io = from_failure(Failure::Io(std::io::Error::from_raw_os_error(105)));
         assert_eq!(io.errno(), 105);
     }

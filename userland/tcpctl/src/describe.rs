@@ -12,6 +12,7 @@ use engine::{
         Payload, //
     },
     governance::Detail,
+    limits::FACT_STRING,
     op::Op,
     refusal::Refusal,
     request::{
@@ -38,6 +39,7 @@ use crate::{
     ids::short,
     output::{
         clean,
+        prose,
         quote, //
     },
     time::{
@@ -243,7 +245,23 @@ pub(crate) fn who_short(request: &Request<'_>) -> String {
     }
 }
 
-/// What the operation is about, for a table: the most telling fact.
+/// Longest path or name in a table, in characters.
+const ABOUT: usize = 100;
+
+/// The beginning and the end of a text that is too long for a table.
+fn cut(text: String, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text;
+    }
+    let keep = most.saturating_sub(3) / 2;
+    let head: String = text.chars().take(keep).collect();
+    let tail: String = text.chars().skip(count.saturating_sub(keep)).collect();
+    format!("{head}...{tail}")
+}
+
+/// What the operation is about, for a table: the most telling fact, with the second path if there is one. A leading `!`
+/// says that it is not all: something was shortened, or the object is elsewhere on its disk.
 pub(crate) fn about(request: &Request<'_>) -> String {
     let op = request.binding.op;
     if op == Op::Policy {
@@ -272,9 +290,25 @@ pub(crate) fn about(request: &Request<'_>) -> String {
             best = Some((rank, fact));
         }
     }
-    match best {
-        Some((_, fact)) => fact_text(op, &fact),
-        None => "-".to_owned(),
+    let target = request
+        .facts()
+        .find(|fact| matches!(fact, Fact::Target(_)))
+        .map(|fact| fact_text(op, &fact));
+    let text = match (best, target) {
+        (Some((_, fact)), Some(target)) => format!(
+            "{} -> {}",
+            cut(fact_text(op, &fact), ABOUT / 2),
+            cut(target, ABOUT / 2)
+        ),
+        (Some((0, fact)), None) => fact_text(op, &fact),
+        (Some((_, fact)), None) => cut(fact_text(op, &fact), ABOUT),
+        (None, Some(target)) => format!("-> {}", cut(target, ABOUT)),
+        (None, None) => "-".to_owned(),
+    };
+    if request.shortened || is_elsewhere(request) {
+        format!("! {text}")
+    } else {
+        text
     }
 }
 
@@ -305,8 +339,8 @@ fn is_elsewhere(request: &Request<'_>) -> bool {
     });
     match (path, on_disk) {
         (Some(path), Some(on_disk)) => {
-            // The root of a file system has no name there; a path that was cut cannot be compared.
-            on_disk != b"/" && !request.shortened && !path.ends_with(on_disk)
+            // The root of a file system has no name there; a path that was cut itself cannot be compared.
+            on_disk != b"/" && path.len() < FACT_STRING && !path.ends_with(on_disk)
         }
         _ => false,
     }
@@ -351,8 +385,29 @@ pub(crate) fn request_rows(encoding: &[u8]) -> Result<Vec<(&'static str, String)
             format!("sha256:{}", hex::encode(binding.content)),
         ));
     }
+    let path = request.facts().find_map(|fact| match fact {
+        Fact::Path(path) => Some(path),
+        _ => None,
+    });
+    // Where they differ, what the disk says stands next to what the task says.
+    let on_disk = request
+        .facts()
+        .find(|fact| matches!(fact, Fact::FsPath(of) if path.is_some_and(|path| path != *of)));
     for fact in request.facts() {
+        if on_disk.is_some() && matches!(fact, Fact::FsPath(_)) {
+            continue;
+        }
         rows.push((fact_label(binding.op, &fact), fact_text(binding.op, &fact)));
+        if let (Fact::Path(_), Some(on_disk)) = (&fact, &on_disk) {
+            rows.push((
+                fact_label(binding.op, on_disk),
+                format!(
+                    "{} (device {})",
+                    fact_text(binding.op, on_disk),
+                    device(binding.object.device)
+                ),
+            ));
+        }
     }
     let rule = match binding.line {
         0 => "the DEFAULT".to_owned(),
@@ -475,7 +530,7 @@ pub(crate) fn vote_rows(record: &VoteRecord<'_>) -> Vec<(&'static str, String)> 
             "reason",
             match record.reason {
                 "" => "-".to_owned(),
-                reason => clean(reason.as_bytes()),
+                reason => prose(reason.as_bytes()),
             },
         ),
         ("clock", clock.join(" ")),
@@ -594,7 +649,7 @@ fn payload_text(payload: &Payload<'_>) -> String {
         },
         Payload::Vote(record) => match VoteRecord::decode(record) {
             Ok(record) if !record.reason.is_empty() => {
-                format!("reason: {}", clean(record.reason.as_bytes()))
+                format!("reason: {}", prose(record.reason.as_bytes()))
             }
             _ => String::new(),
         },
@@ -891,6 +946,40 @@ pub(crate) mod tests {
             let shown = text(&sample(Op::FileWrite, 9, &facts));
             assert_eq!(shown.contains("WARNING"), warned, "{shown}");
             assert!(shown.contains("on its disk"));
+        }
+    }
+
+    #[test]
+    fn shortening_something_else_does_not_hide_where_the_object_is() {
+        let long = vec![b'x'; 2000];
+        let facts = [
+            Fact::Path(b"/tmp/harmless"),
+            Fact::Target(&long),
+            Fact::FsPath(b"/etc/passwd"),
+        ];
+        let encoding = sample(Op::FileWrite, 9, &facts);
+        assert!(text(&encoding).contains("under another path"));
+        let about = about(&decode(&encoding).unwrap());
+        assert!(about.starts_with("! /tmp/harmless -> xxx"), "{about}");
+        assert!(about.contains("x...x") && about.len() < 110, "{about}");
+    }
+
+    #[test]
+    fn what_the_disk_says_stands_below_the_path() {
+        for (on_disk, shown) in [
+            (&b"/"[..], "/ (device 8:257)"),
+            (b"/b", "/b (device 8:257)"),
+        ] {
+            let facts = [
+                Fact::Path(b"/a/b"),
+                Fact::Hook(b"file_open"),
+                Fact::FsPath(on_disk),
+            ];
+            let rows = request_rows(&sample(Op::FileWrite, 9, &facts)).unwrap();
+            let at = rows.iter().position(|(name, _)| *name == "path").unwrap();
+            assert_eq!(rows[at + 1], ("on its disk", shown.to_owned()));
+            let count = rows.iter().filter(|(name, _)| *name == "on its disk");
+            assert_eq!(count.count(), 1);
         }
     }
 

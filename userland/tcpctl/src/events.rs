@@ -2,8 +2,6 @@
 
 //! `tcpctl events`: the causal log.
 
-use std::time::Duration;
-
 use clap::Args;
 use engine::clock::Chain;
 use serde_json::json;
@@ -40,6 +38,9 @@ pub(crate) struct Command {
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
     /// Recompute the chain of digests over what is shown, and fail when it does not fit
+    ///
+    /// Also fails when events are missing that did not leave the ring, and, without --follow, when the head is not the one
+    /// that the node reports. After events that left the ring a new run starts; each run is reported.
     #[arg(long)]
     verify: bool,
 }
@@ -50,8 +51,12 @@ pub(crate) struct Verifier {
     chain: Option<(u64, Chain)>,
     node: [u8; 32],
     epoch: u64,
-    /// First and last event whose head was recomputed.
+    /// First and last event whose head was recomputed, in the run that goes on.
     verified: Option<(u64, u64)>,
+    /// The runs that have ended before a gap.
+    ended: Vec<(u64, u64)>,
+    /// Events that have left the ring and whose gap has not been met yet.
+    lost: u64,
 }
 
 impl Verifier {
@@ -62,13 +67,20 @@ impl Verifier {
             node: *node,
             epoch,
             verified: None,
+            ended: Vec::new(),
+            lost: 0,
         }
+    }
+
+    /// Every run of events whose heads were recomputed, in order.
+    fn runs(&self) -> Vec<(u64, u64)> {
+        self.ended.iter().copied().chain(self.verified).collect()
     }
 
     /// Checks one event: its number, and that its head is the digest of the head before it and of its encoding.
     ///
     /// The first event shown has nothing before it, unless it is the first of all: then its head is only taken as the
-    /// start. After a gap the same.
+    /// start. After a gap the same, if so many events are known to have left the ring; any other gap breaks the chain.
     ///
     /// # Errors
     ///
@@ -92,8 +104,17 @@ impl Verifier {
             Some((number, _)) if number >= event.number => {
                 return Err(broken("it is out of order"))
             }
-            _ if event.number == 1 => Some(Chain::new::<Sha256>(&self.node, self.epoch)),
-            _ => None,
+            Some((number, _)) => {
+                let missing = event.number.saturating_sub(number).saturating_sub(1);
+                self.lost = self
+                    .lost
+                    .checked_sub(missing)
+                    .ok_or_else(|| broken(&format!("the {missing} before it are missing")))?;
+                self.ended.extend(self.verified.take());
+                None
+            }
+            None if event.number == 1 => Some(Chain::new::<Sha256>(&self.node, self.epoch)),
+            None => None,
         };
         if let Some(mut chain) = before {
             chain.extend::<Sha256>(&event.encoding, &[]);
@@ -113,6 +134,8 @@ struct Printer<'a> {
     output: &'a Output,
     names: Names,
     verifier: Option<Verifier>,
+    /// The first event that was asked for.
+    from: u64,
     lines: bool,
     values: Vec<serde_json::Value>,
 }
@@ -125,9 +148,27 @@ impl Printer<'_> {
                 &format!("{lost} events left the ring before they were read"),
             );
         }
+        if let Some(verifier) = &mut self.verifier {
+            // What is missing before the first event of all shows as no gap.
+            let before = match (&verifier.chain, events.first()) {
+                (None, Some(first)) => first.number.saturating_sub(self.from.max(1)),
+                _ => 0,
+            };
+            verifier.lost = lost.saturating_sub(before);
+        }
         for event in events {
+            let ended = self.verifier.as_ref().map_or(0, |of| of.ended.len());
             if let Some(verifier) = &mut self.verifier {
                 verifier.check(event)?;
+                if let Some((first, last)) = verifier.ended.get(ended) {
+                    note(
+                        self.output,
+                        &format!(
+                            "verified: the chain of events {first} to {last} fits; a new run starts at event {}",
+                            event.number
+                        ),
+                    );
+                }
             }
             describe::learn_names(event, &mut self.names);
             if !self.output.json {
@@ -141,6 +182,20 @@ impl Printer<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Compares the head after the event `number` with the one that the node reports.
+fn check_head(events: &[Event], number: u64, head: &[u8; 32]) -> Result<()> {
+    match events.iter().find(|event| event.number == number) {
+        Some(event) if event.chain != *head => Err(Error::invalid(
+            "chain_broken",
+            format!(
+                "event {number}: its chain is not the head that the node reports: the log has been changed on its way, or \
+                 the node lies; keep a copy of it"
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -158,6 +213,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
         verifier: command
             .verify
             .then(|| Verifier::new(&status.node, status.epoch)),
+        from: command.from,
         lines: command.follow,
         values: Vec::new(),
     };
@@ -166,13 +222,17 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
         let (events, lost) = stream.catch_up()?;
         printer.print(&events, lost)?;
         loop {
-            let (events, lost) = stream.more(Duration::from_secs(3600))?;
+            let (events, lost) = stream.more()?;
             printer.print(&events, lost)?;
         }
     }
     let (events, lost) = client.events(command.from)?;
     printer.print(&events, lost)?;
-    let verified = printer.verifier.as_ref().and_then(|of| of.verified);
+    if command.verify {
+        check_head(&events, status.event, &status.chain)?;
+    }
+    let runs = printer.verifier.as_ref().map(Verifier::runs);
+    let verified = runs.as_ref().and_then(|runs| runs.last().copied());
     if output.json {
         let head = events.last().map(|event| hex::encode(event.chain));
         return output.json(&json!({
@@ -180,10 +240,12 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             "lost": lost,
             "head": head,
             "verified": verified.map(|(first, last)| [first, last]),
+            "runs": runs,
         }));
     }
     if command.verify {
         let text = match (verified, events.last()) {
+            // Runs before a gap were reported where they ended.
             (Some((first, last)), Some(event)) => format!(
                 "verified: the chain of events {first} to {last} fits; head {}",
                 hex::encode(event.chain)
@@ -232,6 +294,30 @@ mod tests {
         assert_eq!(check(&log[2..]).unwrap(), Some((4, 5)));
         assert_eq!(check(&log[2..3]).unwrap(), None);
         assert_eq!(check(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_gap_is_only_believed_when_so_much_was_lost() {
+        let mut log = log(9);
+        log.drain(4..6);
+        assert_eq!(check(&log).unwrap_err().code(), "chain_broken");
+        let mut verifier = Verifier::new(&[1; 32], 7);
+        verifier.lost = 2;
+        for event in &log {
+            verifier.check(event).unwrap();
+        }
+        assert_eq!(verifier.runs(), [(1, 4), (8, 9)]);
+        assert_eq!(verifier.lost, 0);
+    }
+
+    #[test]
+    fn the_head_is_the_nodes() {
+        let log = log(3);
+        let head = log[2].chain;
+        assert!(check_head(&log, 3, &head).is_ok());
+        assert!(check_head(&log, 4, &[0; 32]).is_ok());
+        let error = check_head(&log, 3, &[0; 32]).unwrap_err();
+        assert_eq!(error.code(), "chain_broken");
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! | `validators` | list of `{slot, name, id, weight, clock}`; `clock` is that of the validator's last accepted vote. Empty when the exporter could not read it (it takes `CAP_MAC_ADMIN`) |
 //!
 //! Nothing in the file is trusted but the encoding, and that only because the signature covers its digest: whoever made
-//! a false file gets a vote that no node accepts.
+//! a false file gets a vote that no node accepts. The clocks in it are covered by nothing. A vote takes none of them but,
+//! where the key has not voted on this node before, the validator's own entry, within bounds.
 
 use std::path::Path;
 
@@ -101,6 +102,8 @@ pub(crate) struct Basis {
     pub(crate) wall_ms: u64,
     /// The validators, as far as they are known.
     pub(crate) validators: Vec<Peer>,
+    /// Read from a file: no digest covers the clocks in it, so they are not believed.
+    pub(crate) from_file: bool,
 }
 
 /// The entries of a clock.
@@ -230,6 +233,7 @@ impl Exported {
             wall_ms: file.wall_ms,
             validators,
             encoding,
+            from_file: true,
         })
     }
 }

@@ -20,9 +20,12 @@ use std::{
     }, //
 };
 
-use crate::error::{
-    Error,
-    Result, //
+use crate::{
+    error::{
+        Error,
+        Result, //
+    },
+    output::Output, //
 };
 
 /// A path with something behind its last component: `key` and `.pub` make `key.pub`.
@@ -40,6 +43,29 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+fn exists(path: &Path) -> Error {
+    Error::invalid(
+        "exists",
+        format!(
+            "{} exists already: choose another name, or replace it with --force",
+            path.display()
+        ),
+    )
+}
+
+/// Refuses a name that is taken, before anything is written.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] `exists`.
+pub(crate) fn must_not_exist(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(exists(path)),
+        // Whatever else is wrong with it shows when it is created.
+        Err(_) => Ok(()),
+    }
+}
+
 /// Creates a file that must not exist yet.
 ///
 /// # Errors
@@ -52,13 +78,7 @@ pub(crate) fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
         .mode(mode)
         .open(path)
         .map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::invalid(
-                "exists",
-                format!(
-                    "{} exists already: choose another name, or replace it with --force",
-                    path.display()
-                ),
-            ),
+            io::ErrorKind::AlreadyExists => exists(path),
             _ => Error::file("create", path, source),
         })?;
     file.write_all(bytes)
@@ -95,6 +115,32 @@ pub(crate) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
         Error::file("write", path, source)
     })
+}
+
+/// Whether `--out` names standard output.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
+/// Writes what `--out` asks for: to standard output for `-`, into what is there and is not a regular file (a pipe, a
+/// terminal), else as [`replace`].
+///
+/// # Errors
+///
+/// Those of [`Output::raw`] and [`replace`].
+pub(crate) fn write_out(path: &Path, mode: u32, bytes: &[u8], output: &Output) -> Result<()> {
+    if is_stdout(path) {
+        return output.raw(bytes);
+    }
+    // What does not exist, or cannot be looked at, is left to `replace`.
+    if fs::metadata(path).map_or(true, |of| of.is_file()) {
+        return replace(path, mode, bytes);
+    }
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|source| Error::file("write", path, source))
 }
 
 /// Reads a file, or standard input for `-`, of at most `limit` bytes.
@@ -139,6 +185,26 @@ mod tests {
         replace(&path, 0o644, b"three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_into() {
+        let output = Output {
+            json: false,
+            colour: false,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        write_out(&link, 0o644, b"x", &output).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let file = dir.path().join("file");
+        write_out(&file, 0o644, b"one", &output).unwrap();
+        write_out(&file, 0o644, b"two", &output).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        let error = write_out(dir.path(), 0o644, b"x", &output).unwrap_err();
+        assert_eq!(error.errno(), 21);
+        assert!(is_stdout(Path::new("-")) && !is_stdout(&file));
     }
 
     #[test]

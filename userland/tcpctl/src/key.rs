@@ -4,7 +4,10 @@
 
 use std::{
     os::unix::fs::PermissionsExt,
-    path::PathBuf, //
+    path::{
+        Path,
+        PathBuf, //
+    }, //
 };
 
 use clap::Subcommand;
@@ -16,7 +19,10 @@ use crate::{
         validator_id,
         PrivateKey, //
     },
-    error::Result,
+    error::{
+        Error,
+        Result, //
+    },
     file,
     output::{
         note,
@@ -38,7 +44,7 @@ pub(crate) enum Command {
         /// Where to write the private key
         #[arg(long, value_name = "FILE", default_value = "validator.key")]
         out: PathBuf,
-        /// Replace files that exist
+        /// Replace files that exist; an old FILE.clock is renamed to FILE.clock.old
         #[arg(long)]
         force: bool,
     },
@@ -65,8 +71,13 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             let public = key.public_pem()?;
             if *force {
                 file::replace(out, 0o600, private.as_bytes())?;
+                // After: a key without its clock would sign old entries again, one with a foreign clock refuses to sign.
+                retire_clock(out, output)?;
                 file::replace(&public_path, 0o644, public.as_bytes())?;
             } else {
+                for path in [out, &public_path] {
+                    file::must_not_exist(path)?;
+                }
                 file::create(out, 0o600, private.as_bytes())?;
                 file::create(&public_path, 0o644, public.as_bytes())?;
             }
@@ -108,8 +119,28 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
     }
 }
 
+/// Renames FILE.clock of a key that is replaced: it belongs to the old key, and the new one could not vote with it.
+fn retire_clock(key: &Path, output: &Output) -> Result<()> {
+    let clock = file::beside(key, ".clock");
+    if clock.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let mut old = file::beside(key, ".clock.old");
+    let mut number = 1u32;
+    while old.symlink_metadata().is_ok() {
+        number = number.saturating_add(1);
+        old = file::beside(key, &format!(".clock.old{number}"));
+    }
+    std::fs::rename(&clock, &old).map_err(|source| Error::file("rename", &clock, source))?;
+    note(
+        output,
+        &format!("the clock of the old key is in {}", old.display()),
+    );
+    Ok(())
+}
+
 /// A warning when others can read a private key.
-pub(crate) fn exposed(path: &std::path::Path) -> Option<String> {
+pub(crate) fn exposed(path: &Path) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o077 != 0).then(|| {
         format!(

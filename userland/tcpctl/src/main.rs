@@ -69,7 +69,7 @@ fn report(error: &Error, output: &Output) {
         return;
     }
     let text = if output.json {
-        error.to_json().to_string()
+        output::ascii_json(&error.to_json().to_string())
     } else {
         format!("tcpctl: {error}")
     };

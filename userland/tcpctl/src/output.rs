@@ -87,7 +87,7 @@ impl Output {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Error::invalid("json", error.to_string()))?;
-        self.line(&text)
+        self.line(&ascii_json(&text))
     }
 
     /// Prints a value as one line of JSON, for streams.
@@ -98,7 +98,7 @@ impl Output {
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(value)
             .map_err(|error| Error::invalid("json", error.to_string()))?;
-        self.line(&text)
+        self.line(&ascii_json(&text))
     }
 
     /// Prints JSON or, without `--json`, the text that `human` makes.
@@ -136,6 +136,21 @@ impl Output {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// JSON with DEL and everything beyond ASCII, which stands in strings only, as `\uXXXX`: a terminal may act upon some of it.
+pub(crate) fn ascii_json(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character < '\u{7f}' {
+            ascii.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    ascii
 }
 
 /// A short note on standard error, for people; nothing with `--json`.
@@ -200,18 +215,33 @@ pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// Foreign text made harmless: control, format and bidirectional characters, and bytes that are not UTF-8, become escapes.
+/// Foreign text made harmless: what is not ASCII, control characters, bytes that are not UTF-8, and every space behind a
+/// space become escapes. Nothing in it looks like another row, column or letter.
 pub(crate) fn clean(bytes: &[u8]) -> String {
+    escape(bytes, false)
+}
+
+/// [`clean`] for what a validator says: letters of all scripts stay, what cannot be seen does not.
+pub(crate) fn prose(bytes: &[u8]) -> String {
+    escape(bytes, true)
+}
+
+fn escape(bytes: &[u8], letters: bool) -> String {
     let mut text = String::with_capacity(bytes.len());
+    let mut space = false;
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
+                ' ' if space => text.push_str("\\x20"),
                 '"' | '\'' => text.push(character),
-                _ => text.extend(character.escape_debug()),
+                _ if letters || character.is_ascii() => text.extend(character.escape_debug()),
+                _ => text.extend(character.escape_unicode()),
             }
+            space = character == ' ';
         }
         for byte in chunk.invalid() {
             text.push_str(&format!("\\x{byte:02x}"));
+            space = false;
         }
     }
     text
@@ -284,12 +314,25 @@ mod tests {
             ("\u{202e}txt".as_bytes(), "\\u{202e}txt"),
             ("\u{200b}".as_bytes(), "\\u{200b}"),
             ("\u{a0}".as_bytes(), "\\u{a0}"),
-            ("größe".as_bytes(), "größe"),
+            ("größe".as_bytes(), "gr\\u{f6}\\u{df}e"),
+            (b"a b", "a b"),
+            (b"a   b  ", "a \\x20\\x20b \\x20"),
             (b"it's \"x\"", "it's \"x\""),
             (b"\x9b2J", "\\x9b2J"),
         ] {
             assert_eq!(clean(bytes), shown);
         }
+        let reason = "größer,  \u{202e}x".as_bytes();
+        assert_eq!(prose(reason), "größer, \\x20\\u{202e}x");
+    }
+
+    #[test]
+    fn json_is_printable_ascii() {
+        let text = serde_json::to_string("a\u{7f}\u{9b}ö\u{1f600}").unwrap();
+        let shown = ascii_json(&text);
+        assert_eq!(shown, r#""a\u007f\u009b\u00f6\ud83d\ude00""#);
+        let read: String = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, "a\u{7f}\u{9b}ö\u{1f600}");
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 //! `tcpctl request`: what waits for a quorum.
 
-use std::{
-    path::PathBuf,
-    time::Duration, //
-};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use engine::event::Kind;
@@ -67,7 +64,7 @@ pub(crate) enum Command {
     },
     /// Print requests, votes and decisions as they happen, one line each
     ///
-    /// Takes CAP_SYS_ADMIN. Ends on Ctrl-C.
+    /// Takes CAP_SYS_ADMIN. Ends on Ctrl-C, with exit code 3 when the module is unloaded, and with 1 when it is loaded anew.
     #[command(after_help = "Example:\n  tcpctl request watch --json")]
     Watch,
     /// Write a request to a file, so that a validator on another machine can vote
@@ -83,7 +80,7 @@ pub(crate) enum Command {
         /// Id of the request, at least its first 8 digits
         #[arg(value_name = "ID", value_parser = ids::parse)]
         id: Prefix,
-        /// Where to write it, instead of standard output
+        /// Where to write it; - is standard output, as without
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -174,7 +171,10 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             match out {
                 None => output.raw(text.as_bytes()),
                 Some(path) => {
-                    file::replace(path, 0o644, text.as_bytes())?;
+                    file::write_out(path, 0o644, text.as_bytes(), output)?;
+                    if file::is_stdout(path) {
+                        return Ok(());
+                    }
                     output.either(
                         &json!({ "file": path, "request": hex::encode(request.id) }),
                         || format!("written to {}", path.display()),
@@ -348,8 +348,10 @@ fn watch(output: &Output) -> Result<()> {
             ))?;
         }
     }
+    // What happened between the two came before there was anybody to hear it.
+    let mut heard = stream.catch_up()?;
     loop {
-        let (events, lost) = stream.more(Duration::from_secs(3600))?;
+        let (events, lost) = heard;
         if lost > 0 {
             note(
                 output,
@@ -367,6 +369,7 @@ fn watch(output: &Output) -> Result<()> {
                 output.line(&describe::event_line(event, &names)?)?;
             }
         }
+        heard = stream.more()?;
     }
 }
 

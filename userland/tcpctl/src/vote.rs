@@ -18,6 +18,7 @@ use engine::{
     clock::{
         ClaimedClock,
         NodeClock,
+        NODE_SLOT,
         SLOTS, //
     },
     limits,
@@ -64,6 +65,7 @@ use crate::{
         clean,
         note,
         pairs,
+        prose,
         Output,
         Tone, //
     },
@@ -79,7 +81,8 @@ pub(crate) enum Command {
     ///
     /// Shows the whole request, checks that its id is the digest of its encoding, and signs. The validator's clock is kept
     /// in FILE.clock beside the key. With --request the vote is made from a file of `tcpctl request export`, on any
-    /// machine; with --out it is written and not submitted.
+    /// machine; the clocks in that file are not believed, except for the validator's own entry (at most 524288) where
+    /// FILE.clock does not know the node. With --out the vote is written and not submitted.
     #[command(
         after_help = "Examples:\n  tcpctl vote approve 3f9a12c4 --as alice --key alice.key --reason 'ticket 12'\n  \
                       tcpctl vote approve 3f9a12c4 --as bob --key bob.key --request r.json --out bob.vote"
@@ -124,7 +127,7 @@ pub(crate) struct Cast {
     /// Why, at most 256 bytes; it is signed and stays in the log
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// Write the vote record instead of submitting it
+    /// Write the vote record instead of submitting it; - writes it to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Take the request from a file of `tcpctl request export`
@@ -207,17 +210,56 @@ impl Draft<'_> {
     }
 }
 
-/// The clock of the next vote of the validator in `slot`: at least what it signed before, what the node accepted from it,
-/// and everything that the node has seen; and strictly later in its own entry.
-fn next_clock(basis: &Basis, slot: u16, last: &NodeClock, created: u64) -> Result<NodeClock> {
-    let mut clock = last.clone();
-    clock.merge(&basis.clock);
-    for peer in &basis.validators {
-        if peer.slot == slot {
-            clock.merge(&peer.clock);
+/// Greatest own entry that is believed to a file: half of the leap that a node accepts, so that a false one leaves room for
+/// votes that the node does accept.
+const FILE_OWN: u64 = limits::CLOCK_LEAP / 2;
+
+/// The clock of the next vote of the validator in `slot`; `last` is what it signed before on this node, if it did.
+///
+/// From the node: everything that the node has seen, and an own entry later than in any vote before. From a file, whose
+/// clocks anybody may have written: the smallest clock that the vote needs.
+fn next_clock(
+    basis: &Basis,
+    slot: u16,
+    last: Option<&NodeClock>,
+    created: u64,
+) -> Result<NodeClock> {
+    let told = basis
+        .validators
+        .iter()
+        .filter(|peer| peer.slot == slot)
+        .map(|peer| peer.clock.get(slot))
+        .fold(basis.clock.get(slot), u64::max);
+    let mut clock = match (basis.from_file, last) {
+        (false, _) => basis.clock.clone(),
+        (true, Some(last)) => last.clone(),
+        (true, None) => NodeClock::new(),
+    };
+    let own = match (basis.from_file, last) {
+        (true, Some(last)) => last.get(slot),
+        (true, None) if told > FILE_OWN => {
+            return Err(Error::invalid(
+                "clock_leap",
+                format!(
+                    "the file says that this validator's own entry is {told}, which is too far to believe: compare it \
+                     with `tcpctl clock show` on the node, and export the request again"
+                ),
+            ))
         }
+        (true, None) => told,
+        (false, last) => told.max(last.map_or(0, |last| last.get(slot))),
+    };
+    let seen = clock.get(NODE_SLOT);
+    if basis.from_file && created > seen.saturating_add(limits::CLOCK_LEAP) {
+        return Err(Error::invalid(
+            "clock_leap",
+            format!(
+                "the request claims to be event {created} of its node, and the last one that this key has seen is \
+                 {seen}: compare it with `tcpctl request show` on the node; if it is true, vote on the node"
+            ),
+        ));
     }
-    if clock.next_vote(slot, created) {
+    if clock.set(slot, own) && clock.next_vote(slot, created) {
         Ok(clock)
     } else {
         Err(Error::invalid(
@@ -261,8 +303,24 @@ fn find_slot(cast: &Cast, basis: &Basis, id: &[u8; 32], remembered: Option<u16>)
             _ => {}
         }
     }
+    let known = known.map(|peer| peer.slot);
+    // Only the node itself knows better than FILE.clock: who is enrolled again gets another slot.
+    let remembered = remembered.filter(|_| basis.from_file || known.is_none());
+    let told = [known, cast.slot, remembered];
+    let mut slots = told.iter().flatten();
+    if let Some(first) = slots.next() {
+        if let Some(other) = slots.find(|slot| *slot != first) {
+            return Err(Error::invalid(
+                "slot_differs",
+                format!(
+                    "the validator's slot is {first} or {other}: what is enrolled, --slot and FILE.clock must agree. \
+                     Compare with `tcpctl validator list`; after the key was enrolled again, vote once on the node as \
+                     root, or move FILE.clock away"
+                ),
+            ));
+        }
+    }
     known
-        .map(|peer| peer.slot)
         .or(cast.slot)
         .or(remembered)
         .ok_or_else(|| {
@@ -298,6 +356,7 @@ fn online(client: &mut Client, id: &Prefix) -> Result<Basis> {
         boot_ms: status.boot_ms,
         wall_ms: status.wall_ms,
         validators: peers(&validators),
+        from_file: false,
     })
 }
 
@@ -353,21 +412,29 @@ fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
     };
 
     let mut sidecar = Sidecar::open(&cast.key, &id)?;
-    let slot = find_slot(cast, &basis, &id, sidecar.slot(request.head.node))?;
+    let remembered = sidecar.slot(request.head.node);
+    let slot = find_slot(cast, &basis, &id, remembered)?;
     let last = sidecar.clock(request.head.node)?;
-    let clock = next_clock(&basis, slot, &last, request.head.created)?;
+    let last = remembered.map(|_| &last);
+    let clock = next_clock(&basis, slot, last, request.head.created)?;
 
     if !output.json {
         let mut rows = describe::request_rows(&basis.encoding)?;
         if !cast.reason.is_empty() {
-            rows.push(("reason", clean(cast.reason.as_bytes())));
+            rows.push(("reason", prose(cast.reason.as_bytes())));
         }
         let tone = match verdict {
             Verdict::Approve => Tone::Good,
             Verdict::Deny => Tone::Bad,
         };
         rows.push(("your vote", output.paint(tone, verdict.name())));
-        output.raw(pairs(&rows).as_bytes())?;
+        let shown = pairs(&rows);
+        if cast.out.as_deref().is_some_and(file::is_stdout) {
+            // Standard output is for the record alone.
+            note(output, shown.trim_end());
+        } else {
+            output.raw(shown.as_bytes())?;
+        }
     }
 
     // From here on this entry counts as used, whatever becomes of the signature.
@@ -384,7 +451,10 @@ fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
 
     match &cast.out {
         Some(path) => {
-            file::replace(path, 0o644, &record)?;
+            file::write_out(path, 0o644, &record, output)?;
+            if file::is_stdout(path) {
+                return Ok(());
+            }
             if output.json {
                 let mut value = describe::vote_json(&decode(&record)?);
                 if let Some(fields) = value.as_object_mut() {
@@ -506,6 +576,7 @@ mod tests {
             boot_ms: 2000,
             wall_ms: time::wall_ms(),
             validators: Vec::new(),
+            from_file: false,
         }
     }
 
@@ -528,7 +599,7 @@ mod tests {
         let key = PrivateKey::generate();
         let basis = basis(&[(0, 9), (1, 4), (3, 2)]);
         let last = exported::clock(&[(0, 6), (3, 2)]).unwrap();
-        let clock = next_clock(&basis, 3, &last, 5).unwrap();
+        let clock = next_clock(&basis, 3, Some(&last), 5).unwrap();
         for (verdict, reason) in [(Verdict::Approve, "ticket 12"), (Verdict::Deny, "")] {
             let record = Draft {
                 basis: &basis,
@@ -572,20 +643,33 @@ mod tests {
             id: [0; 32],
             clock: exported::clock(&[(0, 7), (3, 11)]).unwrap(),
         });
-        let clock = next_clock(&basis, 3, &exported::clock(&[(3, 10)]).unwrap(), 5).unwrap();
+        let last = exported::clock(&[(0, 99), (3, 10)]).unwrap();
+        let clock = next_clock(&basis, 3, Some(&last), 5).unwrap();
         assert_eq!(exported::entries(&clock), [(0, 9), (2, 8), (3, 12)]);
-        let sidecar_ahead = exported::clock(&[(3, 20)]).unwrap();
-        assert_eq!(next_clock(&basis, 3, &sidecar_ahead, 5).unwrap().get(3), 21);
-        assert_eq!(
-            next_clock(&basis, 1, &NodeClock::new(), 50).unwrap().get(0),
-            50
-        );
-        assert_eq!(
-            next_clock(&basis, 0, &NodeClock::new(), 5)
-                .unwrap_err()
-                .code(),
-            "slot"
-        );
+        let ahead = exported::clock(&[(3, 20)]).unwrap();
+        let clock = next_clock(&basis, 3, Some(&ahead), 5).unwrap();
+        assert_eq!(clock.get(3), 21);
+        assert_eq!(next_clock(&basis, 1, None, 50).unwrap().get(0), 50);
+        assert_eq!(next_clock(&basis, 0, None, 5).unwrap_err().code(), "slot");
+    }
+
+    #[test]
+    fn a_file_does_not_move_the_clock() {
+        let mut basis = basis(&[(0, u64::MAX), (2, 1 << 40), (3, 5)]);
+        basis.from_file = true;
+        let last = exported::clock(&[(0, 4), (1, 2), (3, 7)]).unwrap();
+        let clock = next_clock(&basis, 3, Some(&last), 6).unwrap();
+        assert_eq!(exported::entries(&clock), [(0, 6), (1, 2), (3, 8)]);
+        // The first vote on this node.
+        let clock = next_clock(&basis, 3, None, 6).unwrap();
+        assert_eq!(exported::entries(&clock), [(0, 6), (3, 6)]);
+        // Neither does a request that claims to be far ahead.
+        let far = limits::CLOCK_LEAP + 4;
+        assert_eq!(next_clock(&basis, 3, Some(&last), far).unwrap().get(0), far);
+        for (slot, last, created) in [(3, Some(&last), far + 1), (3, None, far), (2, None, 6)] {
+            let error = next_clock(&basis, slot, last, created).unwrap_err();
+            assert_eq!(error.code(), "clock_leap");
+        }
     }
 
     #[test]
@@ -603,8 +687,10 @@ mod tests {
             4
         );
         assert_eq!(
-            find_slot(&cast("a", Some(7)), &basis, &id, Some(4)).unwrap(),
-            7
+            find_slot(&cast("a", Some(7)), &basis, &id, Some(4))
+                .unwrap_err()
+                .code(),
+            "slot_differs"
         );
         for (slot, name, of) in [(2, "a", id), (3, "b", [6; 32])] {
             basis.validators.push(exported::Peer {
@@ -615,9 +701,22 @@ mod tests {
             });
         }
         assert_eq!(
-            find_slot(&cast("a", Some(7)), &basis, &id, Some(4)).unwrap(),
+            find_slot(&cast("a", None), &basis, &id, Some(4)).unwrap(),
             2
         );
+        for (from_file, given, remembered) in [
+            (false, Some(7), None),
+            (true, Some(7), Some(2)),
+            (true, None, Some(4)),
+        ] {
+            basis.from_file = from_file;
+            assert_eq!(
+                find_slot(&cast("a", given), &basis, &id, remembered)
+                    .unwrap_err()
+                    .code(),
+                "slot_differs"
+            );
+        }
         for (name, of, code) in [
             ("b", id, "other_validator"),
             ("c", id, "other_validator"),

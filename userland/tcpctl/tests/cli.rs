@@ -298,7 +298,16 @@ fn keys_are_private_and_not_overwritten() {
     let error = fails_json(path, &["key", "generate", "--out", "k"], 1);
     assert_eq!(error["error"], "exists");
     assert_eq!(fs::read_to_string(path.join("k")).unwrap(), private);
-    ok(path, &["key", "generate", "--out", "k", "--force"]);
+    for old in ["k.clock.old", "k.clock.old2"] {
+        fs::write(path.join("k.clock"), old).unwrap();
+        ok(path, &["key", "generate", "--out", "k", "--force"]);
+        assert!(!path.join("k.clock").exists());
+        assert_eq!(fs::read_to_string(path.join(old)).unwrap(), old);
+    }
+    fs::write(path.join("l.pub"), "taken").unwrap();
+    let error = fails_json(path, &["key", "generate", "--out", "l"], 1);
+    assert_eq!(error["error"], "exists");
+    assert!(!path.join("l").exists());
     assert_ne!(fs::read_to_string(path.join("k")).unwrap(), private);
     let error = fails_json(path, &["key", "show", "none"], 1);
     assert_eq!(error["errno"], 2);
@@ -319,7 +328,19 @@ fn offline_votes_are_the_vectors_to_the_byte() {
             }
         }
         clock.as_array_mut().unwrap().retain(|entry| entry[1] != 0);
-        offline.exported["clock"] = clock;
+        let mut nodes = serde_json::Map::new();
+        nodes.insert(
+            text(&offline.votes, "node").to_owned(),
+            json!({ "epoch": offline.votes["epoch"], "slot": 1, "clock": clock }),
+        );
+        let sidecar = json!({
+            "format": "tcpctl-clock-1",
+            "validator": offline.votes["validator"],
+            "nodes": nodes,
+        });
+        fs::write(offline.path().join("alice.key.clock"), sidecar.to_string()).unwrap();
+        // What the file says of the clock does not matter.
+        offline.exported["clock"] = json!([[0, 999], [2, 7]]);
         offline.export();
         let request_expires = 1_300_000;
         if vote["expires_ms"] != request_expires {
@@ -376,6 +397,19 @@ fn the_voter_sees_what_is_signed() {
         serde_json::from_str(&ok(offline.path(), &offline.arguments("deny", &["--json"]))).unwrap();
     assert_eq!(value["verdict"], "deny");
     assert_eq!(value["signs"]["id"], offline.id);
+}
+
+#[test]
+fn a_vote_goes_to_standard_output_alone() {
+    let offline = Offline::new();
+    let mut arguments = offline.arguments("approve", &[]);
+    let out = arguments.iter().position(|word| *word == "a.vote").unwrap();
+    arguments[out] = "-";
+    let output = tcpctl(offline.path(), &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(VoteRecord::decode(&output.stdout).is_ok());
+    assert!(stderr(&output).contains("/usr/bin/make"));
+    assert!(!offline.path().join("-").exists());
 }
 
 #[test]
