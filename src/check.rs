@@ -513,10 +513,12 @@ impl Node {
         } else {
             None
         };
+        let binding = binding_of(&encoding);
         Ok(Draft {
-            binding: binding_of(&encoding),
+            binding,
             request: Some(KBox::new(
                 Request::new(
+                    binding,
                     encoding,
                     query.op,
                     actor.id(),

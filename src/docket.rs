@@ -111,7 +111,12 @@ pub(crate) struct Request {
 
 impl Request {
     /// A request whose binding has been encoded and that has yet to be opened.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different part of the request"
+    )]
     pub(crate) fn new(
+        binding: [u8; 32],
         encoding: KVec<u8>,
         op: Op,
         agent: u64,
@@ -122,7 +127,7 @@ impl Request {
     ) -> Self {
         Self {
             id: [0; 32],
-            binding: binding_of(&encoding),
+            binding,
             encoding,
             op,
             agent,
