@@ -142,7 +142,18 @@ impl<const N: usize> VectorClock<N> {
         Ok(())
     }
 
-    /// Makes this clock equal to an encoded one in place; it is left as it was on an error.
+    /// Appends the number of entries that are not zero, then those entries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] when they do not fit.
+    pub fn put(&self, out: &mut Writer<'_>) -> wire::Result {
+        out.u16(u16::try_from(self.count()).map_err(|_| Error::Field("clock entries"))?)?;
+        self.encode(out)
+    }
+
+    /// Makes this clock equal to an encoded one in place; it is left as it was on an error. A
+    /// [`ClaimedClock`] is loaded by its [`as_bytes`](ClaimedClock::as_bytes).
     ///
     /// # Errors
     ///
@@ -209,6 +220,21 @@ impl<'a> ClaimedClock<'a> {
         Ok(Self { bytes })
     }
 
+    /// Takes a `u16` number of entries and that many entries.
+    pub(super) fn take(reader: &mut Reader<'a>) -> wire::Result<Self> {
+        let entries = usize::from(reader.u16()?);
+        if entries > SLOTS {
+            return Err(Error::Field("clock entries"));
+        }
+        Self::decode(reader.bytes(entries.saturating_mul(ENTRY_LEN))?)
+    }
+
+    /// Appends the number of entries, then the entries.
+    pub(super) fn put(&self, out: &mut Writer<'_>) -> wire::Result {
+        out.u16(u16::try_from(self.count()).map_err(|_| Error::Field("clock entries"))?)?;
+        out.bytes(self.bytes)
+    }
+
     /// The encoded entries.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -250,11 +276,23 @@ impl Iterator for ClaimedIter<'_> {
     }
 }
 
+/// Whether everything that the clock of a vote claims has arrived.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "an early vote is not accepted yet"]
+pub enum Timing {
+    /// It has: the vote may be accepted.
+    Now,
+    /// It claims votes of other validators that this node has not seen: the vote is held, once its
+    /// signature has been verified.
+    Early,
+}
+
 /// Judges the clock of a vote by the validator in `slot`.
 ///
 /// `last` is the clock of that validator's last accepted vote (zeros at first), `node` this node's
 /// clock and `created` the node's entry at the request. The rules are checked in the order of the
-/// document and the first that fails is returned.
+/// document and the first that fails is returned; failing only the last one is
+/// [`Timing::Early`].
 ///
 /// # Errors
 ///
@@ -267,7 +305,7 @@ pub fn check_vote<const N: usize>(
     last: &VectorClock<N>,
     node: &VectorClock<N>,
     created: u64,
-) -> Result<(), Refusal> {
+) -> Result<Timing, Refusal> {
     if slot == NODE_SLOT || usize::from(slot) >= N {
         return Err(Refusal::VoteUnknownValidator);
     }
@@ -291,17 +329,35 @@ pub fn check_vote<const N: usize>(
     if claimed.get(NODE_SLOT) < created {
         return Err(Refusal::ClockBeforeRequest);
     }
-    if claimed
-        .iter()
-        .any(|(at, value)| at != slot && value > node.get(at))
-    {
+    // What this node has not done yet cannot arrive: only it could have said so.
+    if claimed.get(NODE_SLOT) > node.get(NODE_SLOT) {
         return Err(Refusal::ClockUnseen);
     }
-    Ok(())
+    let unseen = claimed
+        .iter()
+        .any(|(at, value)| at != slot && value > node.get(at));
+    Ok(if unseen { Timing::Early } else { Timing::Now })
+}
+
+/// Event numbers that an epoch has: the high half of a number says which epoch it is of.
+pub const EPOCH_STRIDE: u64 = 1 << 32;
+
+/// Returns the node's own clock entry when a load with that epoch begins, `epoch * 2^32`: its
+/// first event has the number after it.
+///
+/// An epoch beyond 2^32 - 1 gives the greatest entry, from which no clock ticks on.
+pub const fn first_number(epoch: u64) -> u64 {
+    epoch.saturating_mul(EPOCH_STRIDE)
 }
 
 /// Magic of the chain's first input.
-pub const CHAIN_MAGIC: &[u8; 8] = b"TCPLCHN1";
+pub const CHAIN_MAGIC: &[u8; 8] = b"TCPLCHN2";
+
+/// Bytes of the chain's first input.
+pub const GENESIS_LEN: usize = 80;
+
+/// The head that a load without a past goes on from.
+pub const NO_HEAD: [u8; 32] = [0; 32];
 
 /// The causal chain: a running digest over every event of one load.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -310,21 +366,22 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The bytes whose digest is `chain[0]`.
-    pub fn genesis_input(node: &[u8; 32], epoch: u64) -> [u8; 48] {
-        let mut input = [0; 48];
+    /// The bytes whose digest is `chain[0]`. `previous` is the head in the state that the load goes
+    /// on from, [`NO_HEAD`] without one.
+    pub fn genesis_input(node: &[u8; 32], epoch: u64, previous: &[u8; 32]) -> [u8; GENESIS_LEN] {
+        let mut input = [0; GENESIS_LEN];
         let epoch = epoch.to_be_bytes();
-        let bytes = CHAIN_MAGIC.iter().chain(node).chain(&epoch);
+        let bytes = CHAIN_MAGIC.iter().chain(node).chain(&epoch).chain(previous);
         for (to, from) in input.iter_mut().zip(bytes) {
             *to = *from;
         }
         input
     }
 
-    /// Starts the chain of one load.
-    pub fn new<D: Digest>(node: &[u8; 32], epoch: u64) -> Self {
+    /// Starts the chain of one load, see [`Chain::genesis_input`].
+    pub fn new<D: Digest>(node: &[u8; 32], epoch: u64, previous: &[u8; 32]) -> Self {
         Self {
-            head: D::sha256(&[&Self::genesis_input(node, epoch)]),
+            head: D::sha256(&[&Self::genesis_input(node, epoch, previous)]),
         }
     }
 
@@ -341,5 +398,39 @@ impl Chain {
     /// Extends the chain by one event, given as its encoded header and its payload.
     pub fn extend<D: Digest>(&mut self, header: &[u8], payload: &[u8]) {
         self.head = D::sha256(&[&self.head, header, payload]);
+    }
+}
+
+/// What a node knows of its own past: where it is, who it is, and the proof of both.
+///
+/// The C name is `tcp_secure_vector_clock`. The kernel makes it in place on the heap: it holds more
+/// than a kilobyte.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecureVectorClock {
+    /// The node's clock; the entry of slot 0 is the number of its last event.
+    pub logical_time: NodeClock,
+    /// The node's name.
+    pub node_id: [u8; 32],
+    /// MAC of the last state that was committed, under the key that only the TPM releases; zeros
+    /// before the first one and without a TPM.
+    pub signature: [u8; 32],
+    /// The chain over the events of this load.
+    pub causal_chain: Chain,
+}
+
+impl SecureVectorClock {
+    /// Starts one load of a node, before its first event. See [`Chain::genesis_input`] for
+    /// `previous`.
+    #[inline(always)]
+    pub fn new<D: Digest>(node: &[u8; 32], epoch: u64, previous: &[u8; 32]) -> Self {
+        let mut logical_time = NodeClock::new();
+        // The clock of a node has the node's slot.
+        let _ = logical_time.set(NODE_SLOT, first_number(epoch));
+        Self {
+            logical_time,
+            node_id: *node,
+            signature: [0; 32],
+            causal_chain: Chain::new::<D>(node, epoch, previous),
+        }
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! See "Event and causal chain" in `Documentation/wire-format.rst`.
 
+use super::anchor::Standing;
+use super::clock::ClaimedClock;
 use super::governance::{
     self,
     Mode,
@@ -71,7 +73,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The module was loaded.
+    /// The module was loaded; the result is a [`SealedBy`].
     Loaded = 1, "LOADED";
     /// A policy was loaded.
     Policy = 2, "POLICY";
@@ -113,6 +115,42 @@ kinds! {
     ControlRefused = 20, "CONTROL_REFUSED";
     /// The module may be unloaded.
     Unpinned = 21, "UNPINNED";
+    /// A state was given back and taken; the result is a [`Standing`].
+    Restored = 22, "RESTORED";
+    /// A commit begins; the result is the kind of the event that will make the change effective, 0
+    /// for a checkpoint.
+    Staged = 23, "STAGED";
+    /// A commit ended: the TPM has it.
+    Anchored = 24, "ANCHORED";
+    /// What was staged was given up.
+    Discarded = 25, "DISCARDED";
+    /// A state that is not current was taken, or setup begun anew; the result is the code of the
+    /// [`Refusal`] that made it necessary.
+    Recovered = 26, "RECOVERED";
+    /// The last clock of a validator, or that of the node for slot 0.
+    Clock = 27, "CLOCK";
+    /// A vote whose causes have not arrived is held; the result is a [`Verdict`].
+    Held = 28, "HELD";
+}
+
+/// What keeps the past of a load.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum SealedBy {
+    /// Nothing: the node is unsealed.
+    Nothing = 1,
+    /// A TPM.
+    Tpm = 2,
+}
+
+impl SealedBy {
+    /// Name for display, as `status` has it: `unsealed` or `tpm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "unsealed",
+            Self::Tpm => "tpm",
+        }
+    }
 }
 
 /// Why a request ended undecided.
@@ -149,8 +187,7 @@ impl Kind {
     /// Whether an event of this kind may have that result.
     pub fn allows(self, result: u16) -> bool {
         match self {
-            Self::Loaded
-            | Self::Policy
+            Self::Policy
             | Self::ValidatorAdded
             | Self::ValidatorRemoved
             | Self::Sealed
@@ -160,9 +197,19 @@ impl Kind {
             | Self::Expired
             | Self::Agent
             | Self::AgentEnded
-            | Self::Unpinned => result == 0,
+            | Self::Unpinned
+            | Self::Anchored
+            | Self::Discarded
+            | Self::Clock => result == 0,
+            Self::Loaded => (SealedBy::Nothing as u16..=SealedBy::Tpm as u16).contains(&result),
+            Self::Restored => {
+                (Standing::Current as u16..=Standing::Outdated as u16).contains(&result)
+            }
+            Self::Staged => result == 0 || Self::from_u16(result).is_some_and(Self::is_committed),
             Self::Mode => (Mode::Permissive as u16..=Mode::Enforce as u16).contains(&result),
-            Self::Vote => (Verdict::Approve as u16..=Verdict::Deny as u16).contains(&result),
+            Self::Vote | Self::Held => {
+                (Verdict::Approve as u16..=Verdict::Deny as u16).contains(&result)
+            }
             Self::Cancelled => {
                 (Cancelled::Command as u16..=Cancelled::AgentEnded as u16).contains(&result)
             }
@@ -171,15 +218,33 @@ impl Kind {
                 .contains(&result),
             Self::Refused => (1..=MAX_ERRNO).contains(&result),
             Self::Audit => result <= MAX_ERRNO,
-            Self::VoteRefused | Self::ControlRefused => Refusal::from_code(result).is_some(),
+            Self::VoteRefused | Self::ControlRefused | Self::Recovered => {
+                Refusal::from_code(result).is_some()
+            }
         }
+    }
+
+    /// Whether an event of this kind makes a change effective that a sealed node commits first: it
+    /// may follow STAGED.
+    pub const fn is_committed(self) -> bool {
+        matches!(
+            self,
+            Self::Policy
+                | Self::ValidatorAdded
+                | Self::ValidatorRemoved
+                | Self::Sealed
+                | Self::Mode
+                | Self::Restored
+                | Self::Recovered
+        )
     }
 }
 
 /// An event without its payload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// 1 for the first event of a load, then one more each: the node's own clock entry.
+    /// One more than [`first_number`](super::clock::first_number) for the first event of a load,
+    /// then one more each: the node's own clock entry.
     pub number: u64,
     /// When it happened, in milliseconds of `CLOCK_BOOTTIME`.
     pub boot_ms: u64,
@@ -322,14 +387,42 @@ impl<'a> Event<'a> {
         Ok(out.len())
     }
 
-    /// Decodes the payload.
+    /// Decodes the payload. That of STAGED has to fit the kind in the header's result.
     ///
     /// # Errors
     ///
     /// A [`wire::Error`].
     pub fn decode_payload(&self) -> wire::Result<Payload<'a>> {
-        Payload::decode(self.header.kind, self.payload)
+        let payload = Payload::decode(self.header.kind, self.payload)?;
+        if let Payload::Staged { result, change, .. } = payload {
+            check_change(self.header.result, result, change)?;
+        }
+        Ok(payload)
     }
+}
+
+/// Longest payload of STAGED, and of every event that it can announce, in bytes.
+pub const MAX_STAGED: usize = 8 + 32 + 2 + governance::MAX_VALIDATOR_RECORD;
+
+// The longest of those: a validator record, and RESTORED and RECOVERED with two counters and digests.
+const _: () = assert!(governance::MAX_VALIDATOR_RECORD >= 8 + 32 + 32 + 8);
+const _: () = assert!(governance::MAX_VALIDATOR_RECORD >= 8 + 32 + 1 + limits::NAME);
+
+/// Checks that `result` and `change` are those of an event of the kind in the result of STAGED.
+fn check_change(kind: u16, result: u16, change: &[u8]) -> wire::Result {
+    if kind == 0 {
+        return match (result, change) {
+            (0, []) => Ok(()),
+            _ => Err(Error::Field("checkpoint")),
+        };
+    }
+    let kind = Kind::from_u16(kind)
+        .filter(|kind| kind.is_committed())
+        .ok_or(Error::Field("staged kind"))?;
+    if !kind.allows(result) {
+        return Err(Error::Field("staged result"));
+    }
+    Payload::decode(kind, change).map(|_| ())
 }
 
 /// The weights when a request was decided or expired.
@@ -346,7 +439,7 @@ pub struct Tally {
 /// The payload of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Payload<'a> {
-    /// MODE, CANCELLED, USED, GRANT_ENDED, AGENT_ENDED, VOTE_REFUSED, UNPINNED.
+    /// MODE, CANCELLED, USED, GRANT_ENDED, AGENT_ENDED, VOTE_REFUSED, UNPINNED, DISCARDED.
     None,
     /// LOADED.
     Loaded {
@@ -373,7 +466,7 @@ pub enum Payload<'a> {
     },
     /// REQUEST: an encoding that [`Request::decode`] takes.
     Request(&'a [u8]),
-    /// VOTE: an encoding that [`VoteRecord::decode`] takes.
+    /// VOTE and HELD: an encoding that [`VoteRecord::decode`] takes.
     Vote(&'a [u8]),
     /// GRANTED, DENIED and EXPIRED.
     Tally(Tally),
@@ -392,6 +485,52 @@ pub enum Payload<'a> {
     Path(&'a [u8]),
     /// CONTROL_REFUSED: what was tried.
     Tried(&'a str),
+    /// RESTORED.
+    Restored {
+        /// The counter of the state.
+        counter: u64,
+        /// Head of the chain in the state.
+        head: &'a [u8; 32],
+        /// The anchor of the state.
+        anchor: &'a [u8; 32],
+        /// When the state was staged, in milliseconds since 1970-01-01 UTC.
+        wall_ms: u64,
+    },
+    /// STAGED. That `result` and `change` fit the kind is checked by [`Event::decode_payload`].
+    Staged {
+        /// The counter once it is committed.
+        counter: u64,
+        /// The anchor before; zeros when it was never extended.
+        before: &'a [u8; 32],
+        /// Result of the event that will make the change effective, 0 for a checkpoint.
+        result: u16,
+        /// Payload of that event, nothing for a checkpoint.
+        change: &'a [u8],
+    },
+    /// ANCHORED.
+    Anchored {
+        /// The new value of the counter.
+        counter: u64,
+        /// Number of the STAGED event.
+        number: u64,
+        /// Head of the chain after it.
+        head: &'a [u8; 32],
+        /// The new value of the anchor.
+        anchor: &'a [u8; 32],
+    },
+    /// RECOVERED.
+    Recovered {
+        /// The counter that was found.
+        counter: u64,
+        /// The anchor that was found, zeros when there was none.
+        anchor: &'a [u8; 32],
+        /// The counter of the state, 0 when setup begins.
+        state: u64,
+        /// Head of the chain in the state, zeros when setup begins.
+        head: &'a [u8; 32],
+    },
+    /// CLOCK.
+    Clock(ClaimedClock<'a>),
 }
 
 impl<'a> Payload<'a> {
@@ -403,18 +542,24 @@ impl<'a> Payload<'a> {
             Kind::ValidatorAdded | Kind::ValidatorRemoved => matches!(self, Self::Validator(_)),
             Kind::Sealed => matches!(self, Self::Sealed { .. }),
             Kind::Request => matches!(self, Self::Request(_)),
-            Kind::Vote => matches!(self, Self::Vote(_)),
+            Kind::Vote | Kind::Held => matches!(self, Self::Vote(_)),
             Kind::Granted | Kind::Denied | Kind::Expired => matches!(self, Self::Tally(_)),
             Kind::Agent => matches!(self, Self::Agent { .. }),
             Kind::Refused | Kind::Audit => matches!(self, Self::Path(_)),
             Kind::ControlRefused => matches!(self, Self::Tried(_)),
+            Kind::Restored => matches!(self, Self::Restored { .. }),
+            Kind::Staged => matches!(self, Self::Staged { .. }),
+            Kind::Anchored => matches!(self, Self::Anchored { .. }),
+            Kind::Recovered => matches!(self, Self::Recovered { .. }),
+            Kind::Clock => matches!(self, Self::Clock(_)),
             Kind::Mode
             | Kind::Cancelled
             | Kind::Used
             | Kind::GrantEnded
             | Kind::AgentEnded
             | Kind::VoteRefused
-            | Kind::Unpinned => matches!(self, Self::None),
+            | Kind::Unpinned
+            | Kind::Discarded => matches!(self, Self::None),
         }
     }
 
@@ -445,7 +590,7 @@ impl<'a> Payload<'a> {
                 Request::decode(bytes)?;
                 return Ok(Self::Request(bytes));
             }
-            Kind::Vote => {
+            Kind::Vote | Kind::Held => {
                 VoteRecord::decode(bytes).map_err(|_| Error::Field("vote record"))?;
                 return Ok(Self::Vote(bytes));
             }
@@ -467,13 +612,41 @@ impl<'a> Payload<'a> {
                 return Ok(Self::Path(bytes));
             }
             Kind::ControlRefused => Self::Tried(reader.str8("what was tried")?),
+            Kind::Restored => Self::Restored {
+                counter: reader.u64()?,
+                head: reader.array()?,
+                anchor: reader.array()?,
+                wall_ms: reader.u64()?,
+            },
+            Kind::Staged => {
+                return Ok(Self::Staged {
+                    counter: reader.u64()?,
+                    before: reader.array()?,
+                    result: reader.u16()?,
+                    change: reader.rest(),
+                })
+            }
+            Kind::Anchored => Self::Anchored {
+                counter: reader.u64()?,
+                number: reader.u64()?,
+                head: reader.array()?,
+                anchor: reader.array()?,
+            },
+            Kind::Recovered => Self::Recovered {
+                counter: reader.u64()?,
+                anchor: reader.array()?,
+                state: reader.u64()?,
+                head: reader.array()?,
+            },
+            Kind::Clock => Self::Clock(ClaimedClock::take(&mut reader)?),
             Kind::Mode
             | Kind::Cancelled
             | Kind::Used
             | Kind::GrantEnded
             | Kind::AgentEnded
             | Kind::VoteRefused
-            | Kind::Unpinned => Self::None,
+            | Kind::Unpinned
+            | Kind::Discarded => Self::None,
         };
         reader.end()?;
         Ok(payload)
@@ -484,7 +657,7 @@ impl<'a> Payload<'a> {
     /// # Errors
     ///
     /// [`Error::NoSpace`], or [`Error::Field`] for a name that could not be decoded again. A
-    /// request and a vote are taken as they are.
+    /// request, a vote and a staged change are taken as they are.
     pub fn encode(&self, out: &mut [u8]) -> wire::Result<usize> {
         if let Self::Validator(record) = self {
             return record.encode(out);
@@ -529,6 +702,51 @@ impl<'a> Payload<'a> {
             }
             Self::Path(path) => out.bytes(path.get(..MAX_PATH).unwrap_or(path))?,
             Self::Tried(tried) => out.str8(tried)?,
+            Self::Restored {
+                counter,
+                head,
+                anchor,
+                wall_ms,
+            } => {
+                out.u64(counter)?;
+                out.bytes(head)?;
+                out.bytes(anchor)?;
+                out.u64(wall_ms)?;
+            }
+            Self::Staged {
+                counter,
+                before,
+                result,
+                change,
+            } => {
+                out.u64(counter)?;
+                out.bytes(before)?;
+                out.u16(result)?;
+                out.bytes(change)?;
+            }
+            Self::Anchored {
+                counter,
+                number,
+                head,
+                anchor,
+            } => {
+                out.u64(counter)?;
+                out.u64(number)?;
+                out.bytes(head)?;
+                out.bytes(anchor)?;
+            }
+            Self::Recovered {
+                counter,
+                anchor,
+                state,
+                head,
+            } => {
+                out.u64(counter)?;
+                out.bytes(anchor)?;
+                out.u64(state)?;
+                out.bytes(head)?;
+            }
+            Self::Clock(clock) => clock.put(&mut out)?,
         }
         Ok(out.len())
     }

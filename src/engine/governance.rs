@@ -5,6 +5,7 @@
 use super::limits;
 use super::name::is_name;
 use super::op::Op;
+use super::refusal::Refusal;
 use super::wire::{
     self,
     Error,
@@ -40,6 +41,13 @@ pub(super) fn put_name(out: &mut Writer<'_>, name: &str, field: &'static str) ->
         return Err(Error::Field(field));
     }
     out.str8(name)
+}
+
+/// Returns the code of a [`Refusal`] as it is, and refuses any other number.
+fn known_reason(code: u16) -> wire::Result<u16> {
+    Refusal::from_code(code)
+        .map(Refusal::code)
+        .ok_or(Error::Field("reason"))
 }
 
 /// Whether the module enforces.
@@ -92,6 +100,15 @@ pub enum Detail<'a> {
     Mode(Mode),
     /// Let the module be unloaded.
     Unload,
+    /// Take an authentic state that is not current.
+    Recover {
+        /// Why it is not: the code of a [`Refusal`].
+        reason: u16,
+        /// The counter in the state.
+        state: u64,
+        /// The counter that was found.
+        found: u64,
+    },
 }
 
 impl<'a> Detail<'a> {
@@ -101,6 +118,7 @@ impl<'a> Detail<'a> {
             Self::AddValidator { .. } | Self::RemoveValidator { .. } => Op::Validator,
             Self::Mode(_) => Op::Mode,
             Self::Unload => Op::Unload,
+            Self::Recover { .. } => Op::Recover,
         }
     }
 
@@ -117,6 +135,11 @@ impl<'a> Detail<'a> {
             Op::Unload => match reader.u8()? {
                 1 => Self::Unload,
                 _ => return Err(Error::Field("unload")),
+            },
+            Op::Recover => Self::Recover {
+                reason: known_reason(reader.u16()?)?,
+                state: reader.u64()?,
+                found: reader.u64()?,
             },
             _ => return Err(Error::Field("operation")),
         };
@@ -169,6 +192,15 @@ impl<'a> Detail<'a> {
             }
             Self::Mode(mode) => out.u8(mode as u8)?,
             Self::Unload => out.u8(1)?,
+            Self::Recover {
+                reason,
+                state,
+                found,
+            } => {
+                out.u16(known_reason(reason)?)?;
+                out.u64(state)?;
+                out.u64(found)?;
+            }
         }
         Ok(out.len())
     }
@@ -202,6 +234,27 @@ impl<'a> ValidatorRecord<'a> {
         Ok(())
     }
 
+    /// Takes a record.
+    pub(super) fn take(reader: &mut Reader<'a>) -> wire::Result<Self> {
+        let record = Self {
+            slot: reader.u16()?,
+            weight: reader.u32()?,
+            name: take_name(reader, "validator name")?,
+            key: reader.array()?,
+        };
+        record.check()?;
+        Ok(record)
+    }
+
+    /// Appends the record.
+    pub(super) fn put(&self, out: &mut Writer<'_>) -> wire::Result {
+        self.check()?;
+        out.u16(self.slot)?;
+        out.u32(self.weight)?;
+        put_name(out, self.name, "validator name")?;
+        out.bytes(self.key)
+    }
+
     /// Decodes a record.
     ///
     /// # Errors
@@ -209,14 +262,8 @@ impl<'a> ValidatorRecord<'a> {
     /// A [`wire::Error`].
     pub fn decode(bytes: &'a [u8]) -> wire::Result<Self> {
         let mut reader = Reader::new(bytes);
-        let record = Self {
-            slot: reader.u16()?,
-            weight: reader.u32()?,
-            name: take_name(&mut reader, "validator name")?,
-            key: reader.array()?,
-        };
+        let record = Self::take(&mut reader)?;
         reader.end()?;
-        record.check()?;
         Ok(record)
     }
 
@@ -226,12 +273,8 @@ impl<'a> ValidatorRecord<'a> {
     ///
     /// [`Error::NoSpace`], or [`Error::Field`] for a value that could not be decoded again.
     pub fn encode(&self, out: &mut [u8]) -> wire::Result<usize> {
-        self.check()?;
         let mut out = Writer::new(out);
-        out.u16(self.slot)?;
-        out.u32(self.weight)?;
-        put_name(&mut out, self.name, "validator name")?;
-        out.bytes(self.key)?;
+        self.put(&mut out)?;
         Ok(out.len())
     }
 }

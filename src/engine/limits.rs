@@ -75,6 +75,18 @@ pub const FACT_STRING: usize = 1024;
 /// Reason text of a vote, in bytes.
 pub const REASON: usize = 256;
 
+/// Sealed state, in bytes.
+pub const STATE: usize = 1 << 20;
+
+/// How long a staged change may be committed, in seconds: 10 minutes.
+pub const STAGED_S: u32 = 10 * 60;
+
+/// Votes held because their causes have not arrived.
+pub const HELD: usize = 32;
+
+/// Held votes of one validator.
+pub const HELD_PER_VALIDATOR: usize = 4;
+
 /// Payload of one event, in bytes.
 pub const EVENT_PAYLOAD: usize = 8192;
 

@@ -21,6 +21,7 @@ macro_rules! kernel_display {
 use kernel_display;
 
 pub mod address;
+pub mod anchor;
 pub mod clock;
 pub mod der;
 pub mod event;
@@ -32,6 +33,7 @@ pub mod policy;
 pub mod quorum;
 pub mod refusal;
 pub mod request;
+pub mod state;
 pub mod vec;
 pub mod vote;
 pub mod wire;

@@ -95,10 +95,12 @@ operations! {
     Mode = 34, "MODE";
     /// Governance: allow the module to be unloaded.
     Unload = 35, "UNLOAD";
+    /// Governance: take an authentic state that is not current.
+    Recover = 36, "RECOVER";
 }
 
 // A set of operations is one `u64`.
-const _: () = assert!((Op::Unload as u16) < 64);
+const _: () = assert!((Op::Recover as u16) < 64);
 
 impl Op {
     /// Returns the operation that policy calls `name`. Case matters.
@@ -129,7 +131,7 @@ impl Op {
         }
     }
 
-    /// Whether this is one of `POLICY`, `VALIDATOR`, `MODE` and `UNLOAD`.
+    /// Whether this is one of `POLICY`, `VALIDATOR`, `MODE`, `UNLOAD` and `RECOVER`.
     pub const fn is_governance(self) -> bool {
         self as u16 >= Op::Policy as u16
     }

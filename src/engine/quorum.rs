@@ -63,7 +63,7 @@ pub enum Outcome {
 }
 
 /// Returns the bit of a validator's slot, [`None`] unless it is 1 to 128.
-fn slot_bit(slot: u16) -> Option<u128> {
+pub(super) fn slot_bit(slot: u16) -> Option<u128> {
     1u128.checked_shl(u32::from(slot).checked_sub(1)?)
 }
 
@@ -161,8 +161,7 @@ impl Electorate {
 
     /// Enrols a validator of that weight in a given slot.
     ///
-    /// The caller sees to it that a slot is not given to another key while the module is loaded;
-    /// [`Electorate::enrol`] does.
+    /// The caller sees to it that a slot is not given to another key; [`Electorate::enrol`] does.
     ///
     /// # Errors
     ///
@@ -184,6 +183,18 @@ impl Electorate {
         self.total = self.total.saturating_add(u64::from(weight));
         self.used |= bit;
         Ok(())
+    }
+
+    /// Slots that have been given out: bit `s - 1` is that of slot `s`.
+    pub fn used(&self) -> u128 {
+        self.used
+    }
+
+    /// Takes slots as given out, as bits like those of [`Electorate::used`]: a restored node goes on
+    /// where it was. Slots that are used already stay so.
+    pub fn use_slots(&mut self, used: u128) {
+        // INVARIANT: bits are only added.
+        self.used |= used;
     }
 
     /// Removes the validator in `slot` and returns its weight. The slot stays used.

@@ -18,6 +18,8 @@ pub mod errno {
     pub const EPERM: i32 = 1;
     /// `ENOENT`.
     pub const ENOENT: i32 = 2;
+    /// `EIO`.
+    pub const EIO: i32 = 5;
     /// `E2BIG`.
     pub const E2BIG: i32 = 7;
     /// `EAGAIN`.
@@ -40,12 +42,16 @@ pub mod errno {
     pub const ENOSPC: i32 = 28;
     /// `ERANGE`.
     pub const ERANGE: i32 = 34;
+    /// `ENODATA`.
+    pub const ENODATA: i32 = 61;
     /// `ETIME`.
     pub const ETIME: i32 = 62;
     /// `EPROTO`.
     pub const EPROTO: i32 = 71;
     /// `EBADMSG`.
     pub const EBADMSG: i32 = 74;
+    /// `EOPNOTSUPP`.
+    pub const EOPNOTSUPP: i32 = 95;
     /// `EALREADY`.
     pub const EALREADY: i32 = 114;
     /// `EINPROGRESS`.
@@ -225,6 +231,58 @@ refusals! {
     GrantLimit = 64, "grant_limit", EAGAIN, "this vote would grant the request and there are too many live grants; revoke some with tcpctl grant revoke, then submit it again";
     /// A policy is loaded from a root or mount namespace that is not the host's.
     PolicyView = 65, "policy_view", EPERM, "the paths of a policy are looked up where the loader stands; load it from the host's own root and mount namespace";
+    /// There is no TPM 2.0.
+    TpmAbsent = 66, "tpm_absent", ENODEV, "there is no TPM 2.0; enable it in the firmware, or load the module with require_tpm=0 and do without a past";
+    /// A TPM command failed, or its response made no sense.
+    TpmFailed = 67, "tpm_failed", EIO, "a TPM command failed, or its response made no sense; see the kernel log, then repeat the command";
+    /// The TPM is in dictionary attack lockout.
+    TpmLockout = 68, "tpm_lockout", EPERM, "the TPM is in dictionary attack lockout; wait for its recovery time or run tpm2_dictionarylockout -c, then repeat";
+    /// The owner or endorsement hierarchy has an authorization value.
+    TpmAuth = 69, "tpm_auth", EACCES, "the owner or endorsement hierarchy of the TPM has an authorization value; make it empty with tpm2_changeauth";
+    /// The node has a past that has not been given back.
+    StateMissing = 70, "state_missing", ENODATA, "this node has a past; give it back with tcpctl state restore";
+    /// The state is torn or not well formed.
+    StateMalformed = 71, "state_malformed", EBADMSG, "the state is torn or not well formed; restore the other copy, or see tcpctl state recover";
+    /// The state's MAC is wrong.
+    StateForged = 72, "state_forged", EKEYREJECTED, "the state was changed after the kernel made it; restore an untouched copy, or see tcpctl state recover";
+    /// The state is older than the counter.
+    StateOlder = 73, "state_older", ESTALE, "the state is older than the TPM's counter; restore the latest one, or have this one voted on with tcpctl state recover --from";
+    /// The state was staged and never committed.
+    StateStagedOnly = 74, "state_staged_only", ESTALE, "the state was staged and never committed; restore the one before it, or have this one voted on with tcpctl state recover --from";
+    /// The state is of another TPM.
+    StateOtherTpm = 75, "state_other_tpm", EXDEV, "the state is of another TPM; restore the one that this node made, or begin anew with tcpctl state recover --setup";
+    /// The TPM does not load the state key: it was cleared.
+    StateKey = 76, "state_key", ENOKEY, "the TPM does not load the state key, as after it was cleared; begin anew with tcpctl state recover --setup";
+    /// The TPM does not release the state key: the PCRs have other values.
+    StatePcr = 77, "state_pcr", EACCES, "the PCRs have other values than when the state was made; boot as before, or begin anew with tcpctl state recover --setup";
+    /// The counter is gone: the TPM was cleared, or it was undefined.
+    CounterMissing = 78, "counter_missing", ENOENT, "the TPM's counter is gone: it was undefined or the TPM cleared; have the state voted on with tcpctl state recover --from";
+    /// The counter's index has another type or other attributes.
+    CounterForeign = 79, "counter_foreign", EINVAL, "the counter's NV index is not one of this module; see tpm2_nvreadpublic, then have the state voted on with tcpctl state recover --from";
+    /// The counter is behind the state: it was defined again.
+    CounterBehind = 80, "counter_behind", ESTALE, "the TPM's counter is behind the state: it was defined again; have the state voted on with tcpctl state recover --from";
+    /// The anchor is gone, or was defined again.
+    AnchorMissing = 81, "anchor_missing", ENOENT, "the TPM's anchor is gone, or was defined again; have the state voted on with tcpctl state recover --from";
+    /// The anchor's index has another type or other attributes.
+    AnchorForeign = 82, "anchor_foreign", EINVAL, "the anchor's NV index is not one of this module; see tpm2_nvreadpublic, then have the state voted on with tcpctl state recover --from";
+    /// The anchor does not have the state's value.
+    AnchorDiffers = 83, "anchor_differs", ESTALE, "the TPM's anchor does not have the state's value; restore the latest state, or have it voted on with tcpctl state recover --from";
+    /// Somebody else moved the counter or the anchor.
+    StateConflict = 84, "state_conflict", EBUSY, "somebody else moved the TPM's counter or anchor; find out who uses its NV indices, then load the module anew and see tcpctl state";
+    /// A change is staged and has to be saved first.
+    StateStaged = 85, "state_staged", EBUSY, "a change is staged; save and commit it with tcpctl state save, then repeat the command";
+    /// Nothing is staged.
+    StateNone = 86, "state_none", ENOENT, "nothing is staged; make the change first, see tcpctl status";
+    /// What was read back is not what was staged.
+    StateDigest = 87, "state_digest", EBADMSG, "what was read back is not what was staged; check the disk, then save again with tcpctl state save";
+    /// Without a TPM no state is kept.
+    StateUnsealed = 88, "state_unsealed", EOPNOTSUPP, "this node has no TPM, so no state is kept; load the module where there is one";
+    /// The node is locked: its state has to be restored first.
+    StateLocked = 89, "state_locked", EPERM, "the node is locked; give its state back with tcpctl state restore first, see tcpctl status for the reason";
+    /// The state is current: there is nothing to recover.
+    StateCurrent = 90, "state_current", EINVAL, "there is nothing to recover; a current state is given back with tcpctl state restore, and only to a locked node";
+    /// No room to hold a vote whose causes have not arrived.
+    HeldLimit = 91, "held_limit", EAGAIN, "no room to hold a vote whose causes have not arrived; submit the votes that it has seen first, then this one again";
 }
 
 impl Refusal {

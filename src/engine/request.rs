@@ -566,7 +566,7 @@ impl Order {
 
     /// Judges the whole: a governance request says what it asks for.
     fn end(&self) -> wire::Result {
-        let wanted = matches!(self.op, Op::Validator | Op::Mode | Op::Unload);
+        let wanted = matches!(self.op, Op::Validator | Op::Mode | Op::Unload | Op::Recover);
         if self.detail == wanted {
             Ok(())
         } else {

@@ -4,11 +4,13 @@
 //!
 //! See "Vote" in `Documentation/wire-format.rst`. [`VoteRecord::decode`] is step 1 of the nine that
 //! a node takes, [`check`] is steps 2 to 8 in their order, and step 9, the signature over
-//! [`VoteRecord::signed`], is for the caller, who has the key.
+//! [`VoteRecord::signed`], is for the caller, who has the key. An early vote is held only after
+//! step 9, too.
 
 use super::clock::{
     self,
     ClaimedClock,
+    Timing,
     VectorClock, //
 };
 use super::der;
@@ -281,7 +283,8 @@ pub struct Situation<'a, const N: usize> {
     pub clock: &'a VectorClock<N>,
 }
 
-/// Steps 2 to 8 for a record, in their order: everything but the signature.
+/// Steps 2 to 8 for a record, in their order: everything but the signature. Says whether the
+/// causes of the vote have arrived.
 ///
 /// # Errors
 ///
@@ -289,7 +292,7 @@ pub struct Situation<'a, const N: usize> {
 pub fn check<D: Digest, const N: usize>(
     record: &VoteRecord<'_>,
     situation: &Situation<'_, N>,
-) -> Result<(), Refusal> {
+) -> Result<Timing, Refusal> {
     let vote = &record.vote;
     vote.check_place(situation.node, situation.epoch)?;
     let request = situation

@@ -52,7 +52,8 @@ use super::{
 use core::fmt;
 
 /// Set of the governance operations.
-const GOVERNANCE: u64 = Op::Policy.bit() | Op::Validator.bit() | Op::Mode.bit() | Op::Unload.bit();
+const GOVERNANCE: u64 =
+    Op::Policy.bit() | Op::Validator.bit() | Op::Mode.bit() | Op::Unload.bit() | Op::Recover.bit();
 
 /// Number of a path in a policy, from 0: its place in [`Policy::objects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

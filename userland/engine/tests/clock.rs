@@ -6,10 +6,16 @@ mod support;
 
 use engine::clock::{
     check_vote,
+    first_number,
     Chain,
     ClaimedClock,
+    NodeClock,
+    SecureVectorClock,
+    Timing,
     VectorClock,
     ENTRY_LEN,
+    EPOCH_STRIDE,
+    NO_HEAD,
     SLOTS, //
 };
 use engine::limits::CLOCK_LEAP;
@@ -160,7 +166,7 @@ fn a_clock_that_does_not_fit_changes_nothing() {
 
 /// Judges a vote of the validator in slot 2 whose last clock is {0: 10, 1: 3, 2: 5} on a node with
 /// the clock {0: 20, 1: 4, 2: 5, 3: 1}, on a request created at 15.
-fn judge(claim: &[(u16, u64)]) -> Result<(), Refusal> {
+fn judge(claim: &[(u16, u64)]) -> Result<Timing, Refusal> {
     let bytes = entries(claim);
     check_vote(
         &ClaimedClock::decode(&bytes).unwrap(),
@@ -174,10 +180,10 @@ fn judge(claim: &[(u16, u64)]) -> Result<(), Refusal> {
 #[test]
 fn each_rule_has_its_refusal() {
     // The smallest and the largest that are acceptable.
-    assert_eq!(judge(&[(0, 15), (1, 3), (2, 6)]), Ok(()));
+    assert_eq!(judge(&[(0, 15), (1, 3), (2, 6)]), Ok(Timing::Now));
     assert_eq!(
         judge(&[(0, 20), (1, 4), (2, 5 + CLOCK_LEAP), (3, 1)]),
-        Ok(())
+        Ok(Timing::Now)
     );
     // One fact changed at a time.
     assert_eq!(
@@ -212,18 +218,18 @@ fn each_rule_has_its_refusal() {
         Err(Refusal::ClockBeforeRequest)
     );
     assert_eq!(judge(&[(0, 21), (1, 3), (2, 6)]), Err(Refusal::ClockUnseen));
-    assert_eq!(judge(&[(0, 15), (1, 5), (2, 6)]), Err(Refusal::ClockUnseen));
+    // Causes of other validators may still arrive, also from a slot that this node's clock lacks.
+    for claim in [
+        &[(0, 15), (1, 5), (2, 6)][..],
+        &[(0, 15), (1, 3), (2, 6), (3, 2)],
+        &[(0, 15), (1, 3), (2, 6), (4, 1)],
+        &[(0, 15), (1, 3), (2, 6), (128, 1)],
+    ] {
+        assert_eq!(judge(claim), Ok(Timing::Early));
+    }
+    // An event of this node that has not happened is no cause that could arrive.
     assert_eq!(
-        judge(&[(0, 15), (1, 3), (2, 6), (3, 2)]),
-        Err(Refusal::ClockUnseen)
-    );
-    assert_eq!(
-        judge(&[(0, 15), (1, 3), (2, 6), (4, 1)]),
-        Err(Refusal::ClockUnseen)
-    );
-    // A slot that this node's clock does not have.
-    assert_eq!(
-        judge(&[(0, 15), (1, 3), (2, 6), (128, 1)]),
+        judge(&[(0, 21), (1, 5), (2, 6), (3, 2)]),
         Err(Refusal::ClockUnseen)
     );
 }
@@ -262,17 +268,18 @@ fn a_leap_is_measured_without_overflow() {
     let bytes = entries(&[(1, u64::MAX)]);
     let claim = ClaimedClock::decode(&bytes).unwrap();
     let last = clock(&[(1, u64::MAX - 1)]);
-    assert_eq!(check_vote(&claim, 1, &last, &last, 0), Ok(()));
+    assert_eq!(check_vote(&claim, 1, &last, &last, 0), Ok(Timing::Now));
 }
 
 #[test]
 fn the_chain_covers_every_byte_in_order() {
     let node = [1; 32];
-    let start = Chain::new::<Sha256>(&node, 2);
-    let input = Chain::genesis_input(&node, 2);
+    let previous = [3; 32];
+    let start = Chain::new::<Sha256>(&node, 2, &previous);
+    let input = Chain::genesis_input(&node, 2, &previous);
     assert_eq!(
         hex(&input),
-        hex(b"TCPLCHN1") + &hex(&node) + "0000000000000002"
+        hex(b"TCPLCHN2") + &hex(&node) + "0000000000000002" + &hex(&previous)
     );
     let digest = <Sha256 as engine::wire::Digest>::sha256;
     assert_eq!(*start.head(), digest(&[&input]));
@@ -290,15 +297,48 @@ fn the_chain_covers_every_byte_in_order() {
     assert_ne!(head(&[b"a", b"b"]), head(&[b"b", b"a"]));
     assert_ne!(head(&[b"a", b"b"]), head(&[b"a"]));
     assert_ne!(head(&[b"a", b"b"]), head(&[b"a", b"c"]));
-    assert_ne!(
-        Chain::new::<Sha256>(&node, 3).head(),
-        Chain::new::<Sha256>(&node, 2).head()
-    );
+    // So does another node, another epoch, another past.
+    for (node, epoch, previous) in [
+        ([2; 32], 2, previous),
+        (node, 3, previous),
+        (node, 2, NO_HEAD),
+    ] {
+        assert_ne!(Chain::new::<Sha256>(&node, epoch, &previous), start);
+    }
     assert_eq!(Chain::from_head(*start.head()), start);
 }
 
+#[test]
+fn numbers_tell_their_epoch() {
+    assert_eq!(first_number(0), 0);
+    assert_eq!(first_number(1), EPOCH_STRIDE);
+    assert_eq!(first_number(7) >> 32, 7);
+    assert_eq!(first_number(u64::from(u32::MAX)), u64::MAX << 32);
+    for epoch in [1 << 32, u64::MAX] {
+        assert_eq!(first_number(epoch), u64::MAX);
+    }
+}
+
+#[test]
+fn a_load_starts_where_its_epoch_does() {
+    let node = [1; 32];
+    let mut clock = SecureVectorClock::new::<Sha256>(&node, 7, &[3; 32]);
+    assert_eq!(clock.node_id, node);
+    assert_eq!(clock.signature, [0; 32]);
+    assert_eq!(clock.causal_chain, Chain::new::<Sha256>(&node, 7, &[3; 32]));
+    assert_eq!(clock.logical_time.count(), 1);
+    assert_eq!(clock.logical_time.tick(0), Some((7 << 32) + 1));
+    // Without a TPM the first event is number 1.
+    let mut clock = SecureVectorClock::new::<Sha256>(&node, 0, &NO_HEAD);
+    assert_eq!(clock.logical_time, NodeClock::new());
+    assert_eq!(clock.logical_time.tick(0), Some(1));
+    // Beyond the last epoch there is no event at all.
+    let mut clock = SecureVectorClock::new::<Sha256>(&node, 1 << 32, &NO_HEAD);
+    assert_eq!(clock.logical_time.tick(0), None);
+}
+
 /// The rules written down once more, entry by entry, without views or walks.
-fn reference(c: &Clock, s: u16, l: &Clock, v: &Clock, r: u64) -> Result<(), Refusal> {
+fn reference(c: &Clock, s: u16, l: &Clock, v: &Clock, r: u64) -> Result<Timing, Refusal> {
     if c.get(s) <= l.get(s) {
         return Err(Refusal::ClockNotLater);
     }
@@ -311,10 +351,13 @@ fn reference(c: &Clock, s: u16, l: &Clock, v: &Clock, r: u64) -> Result<(), Refu
     if c.get(0) < r {
         return Err(Refusal::ClockBeforeRequest);
     }
-    if (0..5).any(|j| j != s && c.get(j) > v.get(j)) {
+    if c.get(0) > v.get(0) {
         return Err(Refusal::ClockUnseen);
     }
-    Ok(())
+    if (1..5).any(|j| j != s && c.get(j) > v.get(j)) {
+        return Ok(Timing::Early);
+    }
+    Ok(Timing::Now)
 }
 
 proptest! {
@@ -413,6 +456,6 @@ proptest! {
         prop_assert!(next.next_vote(slot, created));
         let bytes = encode(&next);
         let claimed = ClaimedClock::decode(&bytes).unwrap();
-        prop_assert_eq!(check_vote(&claimed, slot, &l, &node, created), Ok(()));
+        prop_assert_eq!(check_vote(&claimed, slot, &l, &node, created), Ok(Timing::Now));
     }
 }

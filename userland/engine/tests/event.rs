@@ -4,6 +4,7 @@
 
 mod support;
 
+use engine::clock::ClaimedClock;
 use engine::event::{
     Event,
     Header,
@@ -102,19 +103,23 @@ fn results_have_their_ranges() {
     let count = |kind: Kind| (0..=u16::MAX).filter(|&r| kind.allows(r)).count();
     for &kind in Kind::ALL {
         let wanted = match kind {
-            Kind::Mode | Kind::Vote => 2,
+            Kind::Loaded | Kind::Mode | Kind::Vote | Kind::Held => 2,
+            Kind::Restored => 3,
+            Kind::Staged => 8,
             Kind::Cancelled => 4,
             Kind::GrantEnded => 5,
             Kind::Used => 65_536,
             Kind::Refused => 4095,
             Kind::Audit => 4096,
-            Kind::VoteRefused | Kind::ControlRefused => engine::refusal::Refusal::ALL.len(),
+            Kind::VoteRefused | Kind::ControlRefused | Kind::Recovered => {
+                engine::refusal::Refusal::ALL.len()
+            }
             _ => 1,
         };
         assert_eq!(count(kind), wanted, "{}", kind.name());
         assert_eq!(
             kind.allows(0),
-            wanted == 1 || matches!(kind, Kind::Used | Kind::Audit)
+            wanted == 1 || matches!(kind, Kind::Used | Kind::Audit | Kind::Staged)
         );
     }
 }
@@ -139,10 +144,10 @@ fn an_event_round_trips_and_has_one_length() {
 fn each_field_of_an_event_is_judged() {
     assert_eq!(with(0, b"TCPLEVT2"), Error::Magic);
     assert_eq!(with(8, &[0; 8]), Error::Field("number"));
-    for kind in [0u16, 22, u16::MAX] {
+    for kind in [0u16, 29, u16::MAX] {
         assert_eq!(with(32, &kind.to_be_bytes()), Error::Field("kind"));
     }
-    for op in [24u16, 31, 36, u16::MAX] {
+    for op in [24u16, 31, 37, u16::MAX] {
         assert_eq!(with(34, &op.to_be_bytes()), Error::Field("operation"));
     }
     for slot in [129u16, u16::MAX] {
@@ -218,7 +223,7 @@ fn with_payload(kind: Kind, f: &dyn Fn(Payload<'_>)) {
                 request::encode(&support::head(), &support::binding(), &facts, &mut out).unwrap();
             return f(Payload::Request(&out[..len]));
         }
-        Kind::Vote => {
+        Kind::Vote | Kind::Held => {
             let vote = signed(&key, &REQUEST, Verdict::Deny, &[(0, 1), (1, 1)], "");
             return f(Payload::Vote(&record(&key, &vote, "")));
         }
@@ -235,6 +240,35 @@ fn with_payload(kind: Kind, f: &dyn Fn(Payload<'_>)) {
         },
         Kind::Refused | Kind::Audit => Payload::Path(b"/\xff"),
         Kind::ControlRefused => Payload::Tried("seal"),
+        Kind::Restored => Payload::Restored {
+            counter: 4,
+            head: &POLICY,
+            anchor: &REQUEST,
+            wall_ms: 1_767_225_600_000,
+        },
+        // The result that the tests give it is 0: a checkpoint.
+        Kind::Staged => Payload::Staged {
+            counter: 5,
+            before: &REQUEST,
+            result: 0,
+            change: &[],
+        },
+        Kind::Anchored => Payload::Anchored {
+            counter: 5,
+            number: 44,
+            head: &POLICY,
+            anchor: &REQUEST,
+        },
+        Kind::Recovered => Payload::Recovered {
+            counter: 9,
+            anchor: &REQUEST,
+            state: 5,
+            head: &POLICY,
+        },
+        Kind::Clock => {
+            let bytes = support::entries(&[(0, 44), (3, 2)]);
+            return f(Payload::Clock(ClaimedClock::decode(&bytes).unwrap()));
+        }
         _ => Payload::None,
     });
 }
@@ -275,9 +309,94 @@ fn payloads_round_trip_and_belong_to_their_kind() {
                 assert_eq!(payload.encode(&mut vec![0; short]), Err(Error::NoSpace));
             }
             let longer = [bytes, &[0xff]].concat();
-            assert!(Payload::decode(kind, &longer).is_err(), "{}", kind.name());
+            // What follows in STAGED is for the kind in the result to judge.
+            if kind != Kind::Staged {
+                assert!(Payload::decode(kind, &longer).is_err(), "{}", kind.name());
+            }
         });
     }
+}
+
+/// Decodes a STAGED event with that result and those parts of its payload.
+fn staged(kind: u16, result: u16, change: &[u8]) -> Result<(), Error> {
+    let mut out = [0; 8192];
+    let payload = Payload::Staged {
+        counter: 5,
+        before: &REQUEST,
+        result,
+        change,
+    };
+    let len = payload.encode(&mut out).unwrap();
+    let event = Event {
+        header: Header {
+            kind: Kind::Staged,
+            result: kind,
+            ..header()
+        },
+        payload: &out[..len],
+    };
+    let bytes = encode(&event);
+    let read = Event::decode(&bytes).unwrap().decode_payload()?;
+    assert_eq!(read, payload);
+    Ok(())
+}
+
+#[test]
+fn a_staged_change_is_the_event_that_follows() {
+    for &kind in Kind::ALL {
+        with_payload(kind, &|payload| {
+            let mut out = [0; 8192];
+            let len = payload.encode(&mut out).unwrap();
+            let change = &out[..len];
+            if !kind.is_committed() {
+                return;
+            }
+            let good = result(kind);
+            assert_eq!(staged(kind as u16, good, change), Ok(()));
+            // Another result, a shorter and a longer payload.
+            assert_eq!(
+                staged(kind as u16, u16::MAX, change),
+                Err(Error::Field("staged result"))
+            );
+            for short in 0..len {
+                assert!(staged(kind as u16, good, &change[..short]).is_err());
+            }
+            let longer = [change, &[0xff]].concat();
+            assert!(staged(kind as u16, good, &longer).is_err());
+        });
+    }
+    let committed: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| kind.is_committed())
+        .map(|&kind| kind as u16)
+        .collect();
+    assert_eq!(committed, [2, 3, 4, 5, 6, 22, 26]);
+    // A checkpoint changes nothing.
+    assert_eq!(staged(0, 0, &[]), Ok(()));
+    for (result, change) in [(1, &[][..]), (0, &[0])] {
+        assert_eq!(staged(0, result, change), Err(Error::Field("checkpoint")));
+    }
+    for kind in [1, 7, 23, 24, 29, u16::MAX] {
+        assert!(!Kind::Staged.allows(kind));
+    }
+}
+
+#[test]
+fn a_clock_in_an_event_has_as_many_entries_as_it_says() {
+    let clock = support::entries(&[(0, 44), (3, 2)]);
+    let with = |count: u16| [&count.to_be_bytes()[..], &clock].concat();
+    assert!(Payload::decode(Kind::Clock, &with(2)).is_ok());
+    assert_eq!(Payload::decode(Kind::Clock, &with(1)), Err(Error::Long));
+    assert_eq!(Payload::decode(Kind::Clock, &with(3)), Err(Error::Short));
+    assert_eq!(
+        Payload::decode(Kind::Clock, &with(130)),
+        Err(Error::Field("clock entries"))
+    );
+    let backwards = [&[0, 2][..], &support::entries(&[(3, 2), (0, 44)])].concat();
+    assert_eq!(
+        Payload::decode(Kind::Clock, &backwards),
+        Err(Error::Field("clock slot"))
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 //! Details of governance requests, and records of validators.
 
+mod support;
+
 use engine::governance::{
     Detail,
     Mode,
@@ -12,8 +14,10 @@ use engine::governance::{
 };
 use engine::name::is_name;
 use engine::op::Op;
+use engine::refusal::Refusal;
 use engine::wire::Error;
 use proptest::prelude::*;
+use support::hex;
 
 const KEY: [u8; KEY_LEN] = [4; KEY_LEN];
 
@@ -23,7 +27,7 @@ fn detail(detail: &Detail<'_>) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-fn details() -> [Detail<'static>; 5] {
+fn details() -> [Detail<'static>; 6] {
     [
         Detail::AddValidator {
             weight: 3,
@@ -34,6 +38,11 @@ fn details() -> [Detail<'static>; 5] {
         Detail::Mode(Mode::Permissive),
         Detail::Mode(Mode::Enforce),
         Detail::Unload,
+        Detail::Recover {
+            reason: Refusal::StateOlder.code(),
+            state: 5,
+            found: 9,
+        },
     ]
 }
 
@@ -98,6 +107,18 @@ fn each_field_of_a_detail_is_judged() {
             Err(Error::Field("unload"))
         );
     }
+    let recover = detail(&details()[5]);
+    assert_eq!(
+        hex(&recover),
+        "0049".to_owned() + "0000000000000005" + "0000000000000009"
+    );
+    for reason in [0u16, 92, u16::MAX] {
+        let bytes = [&reason.to_be_bytes(), &recover[2..]].concat();
+        assert_eq!(
+            Detail::decode(Op::Recover, &bytes),
+            Err(Error::Field("reason"))
+        );
+    }
     let mut out = [0; MAX_DETAIL];
     for (bad, field) in [
         (
@@ -125,6 +146,14 @@ fn each_field_of_a_detail_is_judged() {
             "public key",
         ),
         (Detail::RemoveValidator { name: "a b" }, "validator name"),
+        (
+            Detail::Recover {
+                reason: 0,
+                state: 1,
+                found: 1,
+            },
+            "reason",
+        ),
     ] {
         assert_eq!(bad.encode(&mut out), Err(Error::Field(field)));
     }

@@ -40,7 +40,7 @@ const PATH_OPS: [Op; 5] = [
 ];
 const CONTENT_OPS: [Op; 2] = [Op::Exec, Op::ModuleLoad];
 const NET_OPS: [Op; 3] = [Op::NetConnect, Op::NetBind, Op::NetSend];
-const GOVERNANCE_OPS: [Op; 4] = [Op::Policy, Op::Validator, Op::Mode, Op::Unload];
+const GOVERNANCE_OPS: [Op; 5] = [Op::Policy, Op::Validator, Op::Mode, Op::Unload, Op::Recover];
 const PLAIN_OPS: [Op; 6] = [
     Op::Exec,
     Op::FileWrite,
@@ -596,11 +596,10 @@ fn what_a_policy_says_of_itself() {
         ]
     );
     assert_eq!(policy.fallback(Op::Exec).line, 4);
-    assert_eq!(policy.fallback(Op::Unload).line, 0);
-    assert_eq!(
-        policy.fallback(Op::Unload).action,
-        Action::Quorum(Terms::default())
-    );
+    for op in [Op::Unload, Op::Recover] {
+        assert_eq!(policy.fallback(op).line, 0);
+        assert_eq!(policy.fallback(op).action, Action::Quorum(Terms::default()));
+    }
 }
 
 #[test]

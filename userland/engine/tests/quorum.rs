@@ -86,6 +86,32 @@ fn thresholds_round_up_exactly() {
 }
 
 #[test]
+fn a_restored_electorate_goes_on_where_it_was() {
+    let mut first = Electorate::new();
+    for weight in [5, 6, 7] {
+        first.enrol(weight).unwrap();
+    }
+    first.remove(3).unwrap();
+    first.remove(1).unwrap();
+    assert_eq!(first.used(), 0b111);
+    let mut second = Electorate::new();
+    for (slot, weight) in first.iter() {
+        second.add(slot, weight).unwrap();
+    }
+    assert_ne!(second, first);
+    assert_eq!(second.next_slot(), Some(1));
+    second.use_slots(first.used());
+    assert_eq!(second, first);
+    assert_eq!(second.next_slot(), Some(4));
+    // Bits are only added: a slot in use stays so.
+    second.use_slots(1 << 127);
+    assert_eq!(second.used(), 0b111 | (1 << 127));
+    second.use_slots(u128::MAX);
+    assert_eq!(second.enrol(1), Err(Refusal::ValidatorLimit));
+    assert_eq!(second.weight(2), Some(6));
+}
+
+#[test]
 fn a_ballot_has_voters_and_a_threshold_above_half() {
     assert_eq!(Ballot::new(7500, 0), Err(Refusal::NoValidators));
     assert_eq!(

@@ -40,6 +40,9 @@ use support::{
     NODE, //
 };
 
+/// A detail of RECOVER: state_older, counter 1 in the state, 2 found.
+const RECOVER: [u8; 18] = [0, 73, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
+
 fn make(binding: &Binding<'_>, facts: &[Fact<'_>]) -> Result<Vec<u8>, Error> {
     let mut out = vec![0xaa; MAX_LEN];
     let len = encode(&head(), binding, facts, &mut out)?;
@@ -87,7 +90,7 @@ fn every_truncation_and_every_extension_is_refused() {
 fn each_fixed_field_is_judged() {
     assert_eq!(with(0, b"TCPLREQ2"), Error::Magic);
     assert_eq!(with(64, &[0; 8]), Error::Field("created"));
-    for op in [0u16, 24, 31, 36, u16::MAX] {
+    for op in [0u16, 24, 31, 37, u16::MAX] {
         assert_eq!(with(96, &op.to_be_bytes()), Error::Field("operation"));
     }
     for flags in [2u16, 3, 0x8000, u16::MAX] {
@@ -460,7 +463,7 @@ fn a_governance_request_says_what_it_asks_for() {
         ..binding()
     };
     let missing = Err(Error::Field("DETAIL"));
-    for op in [Op::Validator, Op::Mode, Op::Unload] {
+    for op in [Op::Validator, Op::Mode, Op::Unload, Op::Recover] {
         assert_eq!(make(&host(op), &[]), missing);
     }
     assert!(make(&host(Op::Policy), &[]).is_ok());
@@ -642,6 +645,7 @@ proptest! {
         match op {
             Op::Validator => list.push(Fact::Detail(&[])),
             Op::Mode | Op::Unload => list.push(Fact::Detail(&[1])),
+            Op::Recover => list.push(Fact::Detail(&RECOVER)),
             _ => {}
         }
         if kept[17] {

@@ -7,7 +7,11 @@
 
 mod support;
 
-use engine::clock::Chain;
+use engine::anchor;
+use engine::clock::{
+    first_number,
+    Chain, //
+};
 use engine::event::{
     Event,
     Header,
@@ -27,6 +31,7 @@ use engine::request::{
     Fact,
     Request, //
 };
+use engine::state::State;
 use engine::vote::VoteRecord;
 use p256::ecdsa::signature::Verifier;
 use serde_json::{
@@ -421,27 +426,31 @@ fn refused_vectors() {
 #[test]
 fn chain_vectors() {
     let key = Key::new("alice");
-    let request = request_bytes(2);
+    // The node's own entry is the number of the event.
+    let created = first_number(EPOCH) + 2;
+    let request = request_bytes(created);
     let id = request::id::<Sha256>(&request);
-    let vote = signed(&key, &id, Verdict::Approve, &[(0, 2), (1, 1)], REASON);
+    let vote = signed(&key, &id, Verdict::Approve, &[(0, created), (1, 1)], REASON);
     let vote = record(&key, &vote, REASON);
     let payloads = [
-        (Kind::Loaded, Payload::Loaded { version: "1.0" }, 0, 0),
+        (Kind::Loaded, Payload::Loaded { version: "1.0" }, 0, 2),
         (Kind::Request, Payload::Request(&request), 0, 0),
         (Kind::Vote, Payload::Vote(&vote), 1, 1),
     ];
-    let mut chain = Chain::new::<Sha256>(&NODE, EPOCH);
+    let previous = [0x88; 32];
+    let mut chain = Chain::new::<Sha256>(&NODE, EPOCH, &previous);
     let genesis = hex(chain.head());
     let mut events = Vec::new();
-    for (number, (kind, payload, slot, result)) in (1..).zip(payloads) {
+    for (place, (kind, payload, slot, result)) in (1..).zip(payloads) {
+        let number = first_number(EPOCH) + place;
         let asked = kind != Kind::Loaded;
         let mut buf = vec![0; 8192];
         let len = payload.encode(&mut buf).unwrap();
         let event = Event {
             header: Header {
                 number,
-                boot_ms: 1_000_000 + number,
-                wall_ms: 1_767_225_600_000 + number,
+                boot_ms: 1_000_000 + place,
+                wall_ms: 1_767_225_600_000 + place,
                 kind,
                 op: asked.then_some(Op::Exec),
                 uid: if asked { 1000 } else { 0 },
@@ -470,11 +479,76 @@ fn chain_vectors() {
         "description": "The first events of a load, and the chain's head after each.",
         "node": hex(&NODE),
         "epoch": EPOCH,
-        "genesis_input": hex(&Chain::genesis_input(&NODE, EPOCH)),
+        "previous_head": hex(&previous),
+        "genesis_input": hex(&Chain::genesis_input(&NODE, EPOCH, &previous)),
         "chain": genesis,
         "events": events,
     });
     check("chain.json", &value);
+}
+
+#[test]
+fn state_vectors() {
+    let sample = support::Sample::new();
+    let bytes = sample.encode().unwrap();
+    let state = State::decode::<Sha256>(&bytes).unwrap();
+    assert_eq!(support::mac(&support::STATE_KEY, state.signed), *state.mac);
+    let first = anchor::extended::<Sha256>(&anchor::UNWRITTEN, &sample.chain);
+    let epoch = state.head.counter + 1;
+    let next = Chain::new::<Sha256>(&NODE, epoch, &sample.chain);
+    let value = json!({
+        "description": "A sealed state. Byte strings are hexadecimal. The state key is for tests \
+                        only; that of a node never leaves its kernel.",
+        "state_key": hex(&support::STATE_KEY),
+        "state": hex(&bytes),
+        "signed_length": state.signed.len(),
+        "mac": hex(state.mac),
+        "fields": {
+            "node": hex(state.head.node),
+            "counter": state.head.counter,
+            "previous_anchor": hex(state.head.previous),
+            "anchor": hex(state.head.anchor),
+            "head": hex(state.head.chain),
+            "number": state.head.number,
+            "wall_ms": state.head.wall_ms,
+            "pcrs": state.head.pcrs,
+            "private": hex(state.head.private),
+            "public": hex(state.head.public),
+            "mode": state.head.mode.name(),
+            "policy": std::str::from_utf8(state.policy).unwrap(),
+            "validators": state.validators().map(|validator| json!({
+                "slot": validator.record.slot,
+                "weight": validator.record.weight,
+                "name": validator.record.name,
+                "key": hex(validator.record.key),
+                "accepted": validator.accepted,
+                "clock": validator.clock.iter().collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "slots": hex(&state.slots.to_be_bytes()),
+            "clock": state.clock.iter().collect::<Vec<_>>(),
+        },
+        "anchors": [
+            {
+                "what": "this state",
+                "value": hex(state.head.previous),
+                "head": hex(state.head.chain),
+                "extended": hex(state.head.anchor),
+            },
+            {
+                "what": "the first commit of all",
+                "value": hex(&anchor::UNWRITTEN),
+                "head": hex(&sample.chain),
+                "extended": hex(&first),
+            },
+        ],
+        "next_load": {
+            "epoch": epoch,
+            "genesis_input": hex(&Chain::genesis_input(&NODE, epoch, &sample.chain)),
+            "chain": hex(next.head()),
+            "first_number": first_number(epoch) + 1,
+        },
+    });
+    check("state.json", &value);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 use engine::clock::{
     ClaimedClock,
+    Timing,
     VectorClock,
     SLOTS, //
 };
@@ -247,6 +248,8 @@ struct Node {
     enrolled: bool,
     voted: bool,
     last: Vec<(u16, u64)>,
+    clock: Vec<(u16, u64)>,
+    claim: Vec<(u16, u64)>,
     reason: &'static str,
 }
 
@@ -264,18 +267,20 @@ impl Node {
             enrolled: true,
             voted: false,
             last: vec![(0, 39), (2, 5)],
+            clock: vec![(0, 41), (2, 5)],
+            claim: CLOCK.to_vec(),
             reason: REASON,
         }
     }
 
-    fn judge(&self) -> Result<(), Refusal> {
+    fn judge(&self) -> Result<Timing, Refusal> {
         let clock = |list: &[(u16, u64)]| {
             let mut clock = VectorClock::<SLOTS>::new();
             clock.decode(&entries(list)).unwrap();
             clock
         };
         let key = Key::new("alice");
-        let vote = signed(&key, &REQUEST, Verdict::Approve, CLOCK, REASON);
+        let vote = signed(&key, &REQUEST, Verdict::Approve, &self.claim, REASON);
         let bytes = record(&key, &vote, self.reason);
         let last = clock(&self.last);
         check::<Sha256, SLOTS>(
@@ -290,7 +295,7 @@ impl Node {
                     voted: self.voted,
                     last: &last,
                 }),
-                clock: &clock(&[(0, 41), (2, 5)]),
+                clock: &clock(&self.clock),
             },
         )
     }
@@ -318,7 +323,7 @@ const SPOILS: &[Spoil] = &[
 
 #[test]
 fn steps_fail_by_themselves() {
-    assert_eq!(Node::new().judge(), Ok(()));
+    assert_eq!(Node::new().judge(), Ok(Timing::Now));
     for (refusal, spoil) in SPOILS {
         let mut node = Node::new();
         spoil(&mut node);
@@ -339,6 +344,28 @@ fn steps_fail_by_themselves() {
         ..request
     });
     assert_eq!(node.judge(), Err(Refusal::ClockBeforeRequest));
+    // An event of this node that has not happened.
+    let mut node = Node::new();
+    node.clock = vec![(0, 39), (2, 5), (7, 9)];
+    assert_eq!(node.judge(), Err(Refusal::ClockUnseen));
+}
+
+#[test]
+fn a_vote_whose_causes_have_not_arrived_is_early() {
+    let mut node = Node::new();
+    node.claim.push((7, 3));
+    assert_eq!(node.judge(), Ok(Timing::Early));
+    // Nothing else may be wrong with it.
+    for (refusal, spoil) in SPOILS {
+        let mut node = node.clone();
+        spoil(&mut node);
+        assert_eq!(node.judge(), Err(*refusal));
+    }
+    // Its causes arrive.
+    node.clock.push((7, 2));
+    assert_eq!(node.judge(), Ok(Timing::Early));
+    node.clock[2] = (7, 3);
+    assert_eq!(node.judge(), Ok(Timing::Now));
 }
 
 #[test]

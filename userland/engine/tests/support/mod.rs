@@ -5,7 +5,13 @@
 // fulfilled in every one of them.
 #![allow(dead_code)]
 
+use engine::anchor;
+use engine::clock::NodeClock;
 use engine::der;
+use engine::governance::{
+    Mode,
+    ValidatorRecord, //
+};
 use engine::op::Op;
 use engine::quorum::Verdict;
 use engine::request::{
@@ -14,17 +20,29 @@ use engine::request::{
     Head,
     Object, //
 };
+use engine::state::{
+    self,
+    StateWriter, //
+};
 use engine::vote::{
     self,
     Vote, //
 };
-use engine::wire::Digest;
+use engine::wire::{
+    self,
+    Digest, //
+};
+use hmac::{
+    Hmac,
+    Mac, //
+};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{
     Signature,
     SigningKey, //
 };
 use sha2::Digest as _;
+use std::sync::LazyLock;
 
 /// SHA-256 by an independent implementation.
 pub(crate) struct Sha256;
@@ -198,4 +216,143 @@ pub(crate) fn record(key: &Key, signed: &[u8], reason: &str) -> Vec<u8> {
     let mut out = [0; vote::MAX_RECORD];
     let len = vote::encode_record(signed, &key.sign(signed), reason, &mut out).unwrap();
     out[..len].to_vec()
+}
+
+/// The state key of the samples.
+pub(crate) const STATE_KEY: [u8; 32] = [0x99; 32];
+
+/// HMAC-SHA-256 by an independent implementation.
+pub(crate) fn mac(key: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
+
+/// A clock with these entries.
+pub(crate) fn node_clock(list: &[(u16, u64)]) -> NodeClock {
+    let mut clock = NodeClock::new();
+    clock.decode(&entries(list)).unwrap();
+    clock
+}
+
+/// A validator of a [`Sample`].
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) slot: u16,
+    pub(crate) weight: u32,
+    pub(crate) name: String,
+    pub(crate) key: [u8; 65],
+    pub(crate) accepted: u64,
+    pub(crate) clock: Vec<(u16, u64)>,
+}
+
+/// A state with everything that a test may change. The anchor follows from its parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) counter: u64,
+    pub(crate) previous: [u8; 32],
+    pub(crate) chain: [u8; 32],
+    pub(crate) number: u64,
+    pub(crate) wall_ms: u64,
+    pub(crate) pcrs: u32,
+    pub(crate) private: Vec<u8>,
+    pub(crate) public: Vec<u8>,
+    pub(crate) mode: Mode,
+    pub(crate) policy: Vec<u8>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) slots: u128,
+    pub(crate) clock: Vec<(u16, u64)>,
+}
+
+impl Sample {
+    /// Two validators, of which one has voted; a third one was removed.
+    pub(crate) fn new() -> Self {
+        static KEYS: LazyLock<[[u8; 65]; 2]> =
+            LazyLock::new(|| ["alice", "carol"].map(|name| Key::new(name).public));
+        let number = (EPOCH << 32) + 44;
+        Self {
+            counter: EPOCH + 2,
+            previous: [0xaa; 32],
+            chain: [0xbb; 32],
+            number,
+            wall_ms: 1_767_225_600_000,
+            pcrs: 1 << 7,
+            private: (0..=40).collect(),
+            public: (50..=70).collect(),
+            mode: Mode::Enforce,
+            policy: b"policy_name=demo policy_version=3\nDEFAULT action=DENY\n".to_vec(),
+            members: vec![
+                Member {
+                    slot: 1,
+                    weight: 3,
+                    name: "alice".to_owned(),
+                    key: KEYS[0],
+                    accepted: 6,
+                    clock: vec![(0, number - 4), (1, 6)],
+                },
+                Member {
+                    slot: 3,
+                    weight: 1,
+                    name: "carol".to_owned(),
+                    key: KEYS[1],
+                    accepted: 0,
+                    clock: Vec::new(),
+                },
+            ],
+            slots: 0b111,
+            clock: vec![(0, number), (1, 6), (2, 9)],
+        }
+    }
+
+    /// The anchor once it is committed.
+    pub(crate) fn anchor(&self) -> [u8; 32] {
+        anchor::extended::<Sha256>(&self.previous, &self.chain)
+    }
+
+    /// What the engine writes, with the MAC under [`STATE_KEY`].
+    pub(crate) fn encode(&self) -> wire::Result<Vec<u8>> {
+        let mut out = vec![0; state::MAX_LEN];
+        let len = self.encode_in(&mut out)?;
+        out.truncate(len);
+        Ok(out)
+    }
+
+    /// The same in a buffer of the caller.
+    pub(crate) fn encode_in(&self, out: &mut [u8]) -> wire::Result<usize> {
+        let head = state::Head {
+            node: &NODE,
+            counter: self.counter,
+            previous: &self.previous,
+            anchor: &self.anchor(),
+            chain: &self.chain,
+            number: self.number,
+            wall_ms: self.wall_ms,
+            pcrs: self.pcrs,
+            private: &self.private,
+            public: &self.public,
+            mode: self.mode,
+        };
+        let clocks: Vec<_> = self
+            .members
+            .iter()
+            .map(|member| node_clock(&member.clock))
+            .collect();
+        let mut writer = StateWriter::begin::<Sha256>(out, &head)?;
+        writer.policy(&self.policy)?;
+        writer.validators(self.members.iter().zip(&clocks).map(|(member, clock)| {
+            state::Validator {
+                record: ValidatorRecord {
+                    slot: member.slot,
+                    weight: member.weight,
+                    name: &member.name,
+                    key: &member.key,
+                },
+                accepted: member.accepted,
+                clock,
+            }
+        }))?;
+        writer.slots(self.slots)?;
+        writer.clock(&node_clock(&self.clock))?;
+        writer.finish::<Sha256>(|bytes| mac(&STATE_KEY, bytes))
+    }
 }
