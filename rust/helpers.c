@@ -9,6 +9,7 @@
 #include <linux/compiler_types.h>
 
 #include "helpers/binprm.c"
+#include "helpers/crypto.c"
 #include "helpers/ftrace.c"
 #include "helpers/genetlink.c"
 #include "helpers/lsm.c"
@@ -18,5 +19,6 @@
 #include "helpers/sig.c"
 #include "helpers/socket.c"
 #include "helpers/task.c"
+#include "helpers/tpm.c"
 #include "helpers/vma.c"
 #include "helpers/workqueue.c"

@@ -69,3 +69,28 @@ pub(crate) fn vote(request: u64, validator: u32, verdict: u32, result: Result) {
     // SAFETY: The function takes integers only.
     let _ = unsafe { bindings::tcp_consensus_vote(request, validator, verdict, result) };
 }
+
+/// Shows a commit to the world: the tracepoint `tcp_lsm_anchor`, and whoever probes the function
+/// `tcp_secure_clock_anchored`. `head` is the chain's after event `number`, `signature` the MAC of
+/// the state, zeros without one.
+///
+/// Context: process context.
+pub(crate) fn anchored(
+    node: &[u8; 32],
+    number: u64,
+    counter: u64,
+    head: &[u8; 32],
+    anchor: &[u8; 32],
+    signature: &[u8; 32],
+) {
+    let clock = bindings::tcp_secure_vector_clock {
+        logical_time: number,
+        counter,
+        node_id: *node,
+        signature: *signature,
+        causal_chain: *head,
+        anchor: *anchor,
+    };
+    // SAFETY: `clock` is valid for reads during the call, and nothing keeps a pointer to it.
+    unsafe { bindings::tcp_secure_clock_anchored(&clock) };
+}

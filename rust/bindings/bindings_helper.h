@@ -10,5 +10,6 @@
 #include <linux/rcupdate.h>
 #include <linux/rhashtable.h>
 #include <linux/security.h>
+#include <linux/tpm.h>
 
 #include "../../src/tcp_lsm_trace.h"
