@@ -20,17 +20,21 @@ use crate::{
         clock::{
             ClaimedClock,
             NodeClock,
+            NODE_SLOT,
             SLOTS, //
         },
         event::{
             Cancelled,
-            GrantEnded, //
+            GrantEnded,
+            Kind, //
         },
-        refusal::Refusal, //
+        refusal::Refusal,
+        wire::Writer, //
     },
-    identity::Identity,
+    held::HeldVotes,
     ledger::{
         Cursor,
+        Entry,
         Ledger, //
     }, //
 };
@@ -45,6 +49,8 @@ pub(crate) struct Books {
     pub(crate) ledger: Ledger,
     /// Requests and grants.
     pub(crate) docket: Docket,
+    /// Votes whose causes have not arrived.
+    pub(crate) held: HeldVotes,
     /// Clock of each validator's last accepted vote, by slot.
     last: KVVec<NodeClock>,
     /// Generation of the policy that requests and grants belong to.
@@ -59,14 +65,15 @@ pub(crate) struct Books {
 
 impl Books {
     /// Empty books.
-    pub(crate) fn new(identity: &Identity) -> Result<Self, AllocError> {
+    pub(crate) fn new(node: &[u8; 32]) -> Result<Self, AllocError> {
         let mut last = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
         for _ in 0..SLOTS {
             last.push(NodeClock::new(), GFP_KERNEL)?;
         }
         Ok(Self {
-            ledger: Ledger::new(identity)?,
+            ledger: Ledger::new(node)?,
             docket: Docket::new()?,
+            held: HeldVotes::new()?,
             last,
             generation: 0,
             total_weight: 0,
@@ -82,6 +89,7 @@ impl Books {
             let next = self.docket.expire(&mut self.ledger, now_ms, &mut closed);
             self.next_expiry_ms = next.unwrap_or(u64::MAX);
         }
+        self.forget_held();
         closed
     }
 
@@ -150,13 +158,54 @@ impl Books {
         Ok(state)
     }
 
+    /// Lets go of held votes on requests that are no longer open.
+    fn forget_held(&mut self) {
+        let docket = &self.docket;
+        self.held.retain(|held| {
+            docket
+                .find(&held.request)
+                .is_some_and(|request| request.state == State::Open)
+        });
+    }
+
     /// Withdraws every request and grant: what they were asked and given under has changed.
     pub(crate) fn start_over(&mut self, cancelled: Cancelled, ended: GrantEnded) -> Closed {
         let mut closed = Closed::default();
         self.docket
             .cancel_all(&mut self.ledger, cancelled, &mut closed, |_| true);
         self.docket.revoke_all(&mut self.ledger, ended);
+        self.forget_held();
         closed
+    }
+
+    /// Sets the clock of the last accepted vote of the validator in `slot`: a state that was given
+    /// back has it.
+    pub(crate) fn set_last_clock(&mut self, slot: u16, clock: &NodeClock) {
+        if let Some(last) = self.last.get_mut(usize::from(slot)) {
+            last.copy_from(clock);
+        }
+    }
+
+    /// Records the last clock of the validator in `slot`, if it has one, or the node's for slot 0.
+    /// `room` is for the payload.
+    pub(crate) fn record_clock(&mut self, slot: u16, room: &mut [u8]) {
+        let clock = match slot {
+            NODE_SLOT => self.ledger.clock(),
+            _ => match self.last.get(usize::from(slot)) {
+                Some(last) if last.count() > 0 => last,
+                _ => return,
+            },
+        };
+        let mut out = Writer::new(room);
+        let fits = clock.put(&mut out);
+        let len = out.len();
+        if fits.is_ok() {
+            self.ledger.append(&Entry {
+                slot,
+                payload: room.get(..len).unwrap_or(&[]),
+                ..Entry::new(Kind::Clock)
+            });
+        }
     }
 
     /// Clock of the last accepted vote of the validator in `slot`.

@@ -499,7 +499,7 @@ impl Node {
         random::fill(&mut nonce);
         let head = Head {
             node: &self.identity.node,
-            epoch: self.identity.epoch,
+            epoch: self.identity.epoch(),
             nonce: &nonce,
             // Set when the request is opened.
             created: 1,

@@ -57,6 +57,8 @@ counters! {
     Expired = "expired",
     /// Requests that were cancelled.
     Cancelled = "cancelled",
+    /// Votes held because their causes had not arrived.
+    VotesHeld = "votes_held",
     /// Votes counted.
     Votes = "votes",
     /// Votes refused.

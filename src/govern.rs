@@ -20,7 +20,8 @@ use crate::{
             Cancelled,
             GrantEnded,
             Kind,
-            Payload, //
+            Payload,
+            MAX_STAGED, //
         },
         governance::{
             Detail,
@@ -52,6 +53,8 @@ use crate::{
         Context,
         Query, //
     },
+    restore::encoded,
+    staged::Change,
     validator::Validator, //
 };
 use kernel::{
@@ -65,10 +68,12 @@ pub(crate) enum Outcome<T> {
     Done(T),
     /// A quorum is needed: the id of the request.
     Pending([u8; 32]),
+    /// It takes effect when the state with this counter has been saved and committed.
+    Staged(u64),
 }
 
 /// Leave to change something.
-enum Leave {
+pub(crate) enum Leave {
     Given,
     Pending([u8; 32]),
 }
@@ -77,7 +82,7 @@ impl Node {
     /// Asks whether a change may be made: always in setup, by quorum once sealed.
     ///
     /// Context: the caller holds [`Node::admin`].
-    fn leave_for(
+    pub(crate) fn leave_for(
         &self,
         op: Op,
         content: &[u8],
@@ -114,11 +119,8 @@ impl Node {
     ///
     /// A [`PolicyError`]; the running policy stays.
     pub(crate) fn load_policy(&self, text: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        let current = task::current();
-        if !current.sees_host() || current.shares_root() {
-            return Err(PolicyError::Refused(Refusal::PolicyView));
-        }
         let mut admin = self.admin.lock();
+        self.admit_change(&mut admin)?;
         let generation = admin.generation + 1;
         let policy = ActivePolicy::prepare(text, generation)?;
         let running = self
@@ -127,30 +129,82 @@ impl Node {
             .get()
             .map_or(0, |running| running.rules.version());
         if policy.rules.version() <= running {
-            return Err(PolicyError::Refused(Refusal::PolicyVersion));
+            return Err(Refusal::PolicyVersion.into());
         }
-        let leave = self
-            .leave_for(
-                Op::Policy,
-                text,
-                &[],
-                Some(policy.rules.version()),
-                policy.rules.name().as_bytes(),
-            )
-            .map_err(PolicyError::Refused)?;
+        let leave = self.leave_for(
+            Op::Policy,
+            text,
+            &[],
+            Some(policy.rules.version()),
+            policy.rules.name().as_bytes(),
+        )?;
         if let Leave::Pending(id) = leave {
             return Ok(Outcome::Pending(id));
         }
         let policy = KBox::new(policy, GFP_KERNEL)?;
-        let mut payload = [0; 128];
-        let len = Payload::Policy {
-            version: policy.rules.version(),
-            digest: &policy.digest,
-            name: policy.rules.name(),
+        Ok(self.outcome(&mut admin, Change::Policy(policy), ())?)
+    }
+
+    /// Enacts a change, and says what has become of the command.
+    fn outcome<T>(
+        &self,
+        admin: &mut Admin,
+        change: Change,
+        done: T,
+    ) -> Result<Outcome<T>, Refusal> {
+        Ok(match self.enact(admin, change)? {
+            Some(counter) => Outcome::Staged(counter),
+            None => Outcome::Done(done),
+        })
+    }
+
+    /// Makes a change effective. Nothing of this can fail: it may have been committed already.
+    pub(crate) fn apply(&self, admin: &mut Admin, change: Change) {
+        match change {
+            Change::Checkpoint => {}
+            Change::Policy(policy) => self.enforce(admin, policy),
+            Change::Validators {
+                set,
+                validator,
+                kind,
+            } => self.enrol(set, &validator, kind),
+            Change::Mode(mode) => {
+                self.set_mode(mode);
+                self.record(&Entry {
+                    uid: task::current().euid(),
+                    op: Some(Op::Mode),
+                    result: mode as u16,
+                    ..Entry::new(Kind::Mode)
+                });
+            }
+            Change::Seal(pin) => self.keep(admin, Some(pin)),
+            Change::Restore(restored) => {
+                let mut restored = KBox::into_inner(restored);
+                let pin = restored.pin.take();
+                self.install(admin, restored);
+                self.keep(admin, pin);
+            }
+            Change::Recover(recovery, pin) => {
+                let mut payload = [0; MAX_STAGED];
+                self.record(&Entry {
+                    uid: task::current().euid(),
+                    op: Some(Op::Recover),
+                    result: recovery.reason.code(),
+                    payload: encoded(&recovery.payload(), &mut payload),
+                    ..Entry::new(Kind::Recovered)
+                });
+                admin.recovery = None;
+                self.keep(admin, Some(pin));
+            }
         }
-        .encode(&mut payload)
-        .unwrap_or(0);
+    }
+
+    /// Puts a policy in force.
+    fn enforce(&self, admin: &mut Admin, policy: KBox<ActivePolicy>) {
+        let mut payload = [0; 128];
+        let len = policy.payload().encode(&mut payload).unwrap_or(0);
         let host_ops = policy.rules.host_ops();
+        let generation = policy.generation;
         admin.generation = generation;
         // Before the policy that has them, and beside those of the old one: none is missed.
         self.set_host_ops(host_ops | self.host_ops());
@@ -173,7 +227,34 @@ impl Node {
         self.set_host_ops(host_ops);
         self.closed(&closed);
         self.recorded();
-        Ok(Outcome::Done(()))
+    }
+
+    /// Ends setup, or being locked: the module stays in memory from now on.
+    fn keep(&self, admin: &mut Admin, pin: Option<module::Pin>) {
+        admin.pin = pin;
+        admin.reason = None;
+        let mut payload = [0; MAX_STAGED];
+        let len = self.sealed_payload(&mut payload).unwrap_or(0);
+        self.set_phase(Phase::Sealed);
+        self.record(&Entry {
+            uid: task::current().euid(),
+            payload: payload.get(..len).unwrap_or(&[]),
+            ..Entry::new(Kind::Sealed)
+        });
+    }
+
+    /// Writes the payload of SEALED and returns its length.
+    pub(crate) fn sealed_payload(&self, out: &mut [u8]) -> wire::Result<usize> {
+        let digest = self
+            .policy
+            .read()
+            .get()
+            .map_or([0; 32], |policy| policy.digest);
+        Payload::Sealed {
+            policy: &digest,
+            total: u32::try_from(self.validators().total()).unwrap_or(u32::MAX),
+        }
+        .encode(out)
     }
 
     /// Enrols a validator.
@@ -187,7 +268,8 @@ impl Node {
         key: &[u8; KEY_LEN],
         weight: u32,
     ) -> Result<Outcome<Arc<Validator>>, Refusal> {
-        let _admin = self.admin.lock();
+        let mut admin = self.admin.lock();
+        self.admit_change(&mut admin)?;
         let set = self.validators();
         let validator = set.candidate(name, key, weight)?;
         let mut detail = [0; MAX_DETAIL];
@@ -202,8 +284,12 @@ impl Node {
         if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
             return Ok(Outcome::Pending(id));
         }
-        self.enrol(set.with(&validator)?, &validator, Kind::ValidatorAdded);
-        Ok(Outcome::Done(validator))
+        let change = Change::Validators {
+            set: set.with(&validator)?,
+            validator: validator.clone(),
+            kind: Kind::ValidatorAdded,
+        };
+        self.outcome(&mut admin, change, validator)
     }
 
     /// Removes a validator.
@@ -213,7 +299,8 @@ impl Node {
     /// [`Refusal::ValidatorUnknown`], [`Refusal::NoValidators`] for the last one of a sealed node,
     /// [`Refusal::Denied`].
     pub(crate) fn remove_validator(&self, name: &[u8]) -> Result<Outcome<()>, Refusal> {
-        let _admin = self.admin.lock();
+        let mut admin = self.admin.lock();
+        self.admit_change(&mut admin)?;
         let set = self.validators();
         let validator = set.by_name(name).ok_or(Refusal::ValidatorUnknown)?.clone();
         if set.len() == 1 && self.phase() == Phase::Sealed {
@@ -230,8 +317,12 @@ impl Node {
         if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
             return Ok(Outcome::Pending(id));
         }
-        self.enrol(set.without(&validator)?, &validator, Kind::ValidatorRemoved);
-        Ok(Outcome::Done(()))
+        let change = Change::Validators {
+            set: set.without(&validator)?,
+            validator,
+            kind: Kind::ValidatorRemoved,
+        };
+        self.outcome(&mut admin, change, ())
     }
 
     /// Makes a changed set of validators the one in force.
@@ -264,43 +355,30 @@ impl Node {
     ///
     /// [`Refusal::NotInSetup`], [`Refusal::NoPolicy`], [`Refusal::NoValidators`],
     /// [`Refusal::HookMissing`] while the module is being unloaded.
-    pub(crate) fn seal(&self) -> Result<(), Refusal> {
+    pub(crate) fn seal(&self) -> Result<Outcome<()>, Refusal> {
         let mut admin = self.admin.lock();
         if self.phase() == Phase::Sealed {
             return Err(Refusal::NotInSetup);
         }
-        let set = self.validators();
-        if set.len() == 0 {
+        self.admit_change(&mut admin)?;
+        if self.validators().len() == 0 {
             return Err(Refusal::NoValidators);
         }
-        let digest = self
-            .policy
-            .read()
-            .get()
-            .map(|policy| policy.digest)
-            .ok_or(Refusal::NoPolicy)?;
-        self.pin(&mut admin)?;
-        self.set_sealed();
-        let mut payload = [0; 64];
-        let len = Payload::Sealed {
-            policy: &digest,
-            total: u32::try_from(set.total()).unwrap_or(u32::MAX),
+        if self.policy.read().get().is_none() {
+            return Err(Refusal::NoPolicy);
         }
-        .encode(&mut payload)
-        .unwrap_or(0);
-        self.record(&Entry {
-            uid: task::current().euid(),
-            payload: payload.get(..len).unwrap_or(&[]),
-            ..Entry::new(Kind::Sealed)
-        });
-        Ok(())
+        let pin = self.pinned()?;
+        self.outcome(&mut admin, Change::Seal(pin), ())
     }
 
-    /// Keeps the module in memory.
-    fn pin(&self, admin: &mut Admin) -> Result<(), Refusal> {
+    /// Keeps the module in memory for as long as the pin is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::HookMissing`] while the module is being unloaded.
+    pub(crate) fn pinned(&self) -> Result<module::Pin, Refusal> {
         let module = kernel::module::this_module::<crate::LocalModule>();
-        admin.pin = Some(module::Pin::new(module).map_err(|_| Refusal::HookMissing)?);
-        Ok(())
+        module::Pin::new(module).map_err(|_| Refusal::HookMissing)
     }
 
     /// Changes between enforcing and recording only.
@@ -309,7 +387,8 @@ impl Node {
     ///
     /// [`Refusal::Denied`].
     pub(crate) fn change_mode(&self, mode: Mode) -> Result<Outcome<()>, Refusal> {
-        let _admin = self.admin.lock();
+        let mut admin = self.admin.lock();
+        self.admit_change(&mut admin)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::Mode(mode)
             .encode(&mut detail)
@@ -321,14 +400,7 @@ impl Node {
         if let Leave::Pending(id) = self.leave_for(Op::Mode, detail, detail, None, &[])? {
             return Ok(Outcome::Pending(id));
         }
-        self.set_mode(mode);
-        self.record(&Entry {
-            uid: task::current().euid(),
-            op: Some(Op::Mode),
-            result: mode as u16,
-            ..Entry::new(Kind::Mode)
-        });
-        Ok(Outcome::Done(()))
+        self.outcome(&mut admin, Change::Mode(mode), ())
     }
 
     /// Lets the module be removed from a sealed node; in setup it may be anyway.
@@ -338,7 +410,7 @@ impl Node {
     /// [`Refusal::Denied`].
     pub(crate) fn allow_unload(&self) -> Result<Outcome<()>, Refusal> {
         let mut admin = self.admin.lock();
-        if self.phase() == Phase::Setup || self.is_unpinned() {
+        if self.phase() != Phase::Sealed || self.is_unpinned() {
             return Ok(Outcome::Done(()));
         }
         let mut detail = [0; MAX_DETAIL];

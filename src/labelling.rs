@@ -30,7 +30,10 @@ use crate::{
     hooks::file,
     ledger::Entry,
     name::Name,
-    node::Node,
+    node::{
+        Node,
+        Phase, //
+    },
     object::Object,
     query::{
         Context,
@@ -63,6 +66,9 @@ impl Node {
         class: &[u8],
         port: u32,
     ) -> Result<u64, Refusal> {
+        if matches!(self.phase(), Phase::Locked | Phase::Recovering) {
+            return Err(Refusal::StateLocked);
+        }
         let name = Name::new(name).ok_or(Refusal::AgentName)?;
         let class = Name::new(class).ok_or(Refusal::ClassUnknown)?;
         let parent = self.current_agent();
@@ -105,6 +111,10 @@ impl Node {
             let Some((class, name)) = policy.exec_label(bprm.file().inode_key()) else {
                 return Ok(());
             };
+            if self.phase() == Phase::Recovering {
+                // Nobody has agreed to this policy yet.
+                return Err(EACCES);
+            }
             let class = policy.rules.class_name(class);
             let names = Name::new(name.as_bytes()).zip(Name::new(class.as_bytes()));
             let Some(names) = names else {

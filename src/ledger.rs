@@ -9,9 +9,12 @@ use crate::{
     },
     engine::{
         clock::{
+            first_number,
             Chain,
             NodeClock,
-            NODE_SLOT, //
+            SecureVectorClock,
+            NODE_SLOT,
+            NO_HEAD, //
         },
         event::{
             Header,
@@ -22,7 +25,6 @@ use crate::{
         op::Op,
         wire::Digest, //
     },
-    identity::Identity,
     limiter::Limiter, //
 };
 use kernel::{
@@ -104,8 +106,9 @@ pub(crate) enum Next {
 
 /// The history of this load.
 pub(crate) struct Ledger {
-    clock: KBox<NodeClock>,
-    chain: Chain,
+    own: KBox<SecureVectorClock>,
+    /// Whether it is known what the load goes on from. Until then nothing can be recorded.
+    begun: bool,
     ring: Ring,
     /// Keeps one sender from flooding the ring.
     pub(crate) limiter: Limiter,
@@ -115,36 +118,64 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger without events.
-    pub(crate) fn new(identity: &Identity) -> Result<Self, AllocError> {
+    /// A ledger that has yet to begin.
+    pub(crate) fn new(node: &[u8; 32]) -> Result<Self, AllocError> {
+        let own = SecureVectorClock::new::<KernelDigest>(node, 0, &NO_HEAD);
         Ok(Self {
-            clock: new_clock()?,
-            chain: Chain::new::<KernelDigest>(&identity.node, identity.epoch),
+            own: KBox::new(own, GFP_KERNEL)?,
+            begun: false,
             ring: Ring::new(limits::EVENT_RING)?,
             limiter: Limiter::new()?,
             voters: Limiter::new()?,
         })
     }
 
+    /// Begins the history of a load: `epoch` says where its numbers start, and `previous` and
+    /// `clock` what it goes on from. Forgets what was recorded before.
+    pub(crate) fn begin(
+        &mut self,
+        node: &[u8; 32],
+        epoch: u64,
+        previous: &[u8; 32],
+        clock: &NodeClock,
+    ) {
+        self.own.logical_time.copy_from(clock);
+        // The clock of a node has the node's slot.
+        let _ = self.own.logical_time.set(NODE_SLOT, first_number(epoch));
+        self.own.causal_chain = Chain::new::<KernelDigest>(node, epoch, previous);
+        self.ring.clear();
+        self.begun = true;
+    }
+
+    /// Notes the MAC of the state that was committed last.
+    pub(crate) fn sign(&mut self, mac: &[u8; 32]) {
+        self.own.signature = *mac;
+    }
+
+    /// Clock, name, chain, and the MAC of the last committed state.
+    pub(crate) fn own(&self) -> &SecureVectorClock {
+        &self.own
+    }
+
     /// The node's clock.
     pub(crate) fn clock(&self) -> &NodeClock {
-        &self.clock
+        &self.own.logical_time
     }
 
     /// Raises a validator's entry to that of a vote which has been accepted.
     pub(crate) fn hear(&mut self, slot: u16, value: u64) {
         // The slots of the electorate are slots of the clock.
-        let _ = self.clock.set(slot, value);
+        let _ = self.own.logical_time.set(slot, value);
     }
 
     /// Head of the chain.
     pub(crate) fn head(&self) -> &[u8; 32] {
-        self.chain.head()
+        self.own.causal_chain.head()
     }
 
     /// Number of the last event, which is the node's own entry; 0 when there is none.
     pub(crate) fn number(&self) -> u64 {
-        self.clock.get(NODE_SLOT)
+        self.own.logical_time.get(NODE_SLOT)
     }
 
     /// Number of the oldest event in the ring.
@@ -153,16 +184,19 @@ impl Ledger {
     }
 
     /// Records an event: ticks the clock, extends the chain, and writes to the ring. Returns the
-    /// event's number.
+    /// event's number, 0 before the ledger has begun.
     ///
     /// Context: any process context; does not sleep or allocate.
     pub(crate) fn append(&mut self, entry: &Entry<'_>) -> u64 {
+        if !self.begun {
+            return 0;
+        }
         let payload = entry
             .payload
             .get(..limits::EVENT_PAYLOAD)
             .unwrap_or(entry.payload);
         // The entry saturates after 2^64 - 1 events; at a billion a second that is 584 years.
-        let number = self.clock.tick(NODE_SLOT).unwrap_or(u64::MAX);
+        let number = self.own.logical_time.tick(NODE_SLOT).unwrap_or(u64::MAX);
         let mut header = [0; HEADER_LEN];
         let fields = Header {
             number,
@@ -182,8 +216,11 @@ impl Ledger {
         if fields.encode(payload.len(), &mut header).is_err() {
             pr_err!("event {} does not fit its format\n", entry.kind.name());
         }
-        self.chain.extend::<KernelDigest>(&header, payload);
-        self.ring.push(self.chain.head(), &header, payload);
+        self.own
+            .causal_chain
+            .extend::<KernelDigest>(&header, payload);
+        self.ring
+            .push(self.own.causal_chain.head(), &header, payload);
         number
     }
 
@@ -291,6 +328,12 @@ impl Ring {
         }
         self.head = at;
         self.count += 1;
+    }
+
+    /// Forgets all records. Cursors stay valid.
+    fn clear(&mut self) {
+        self.tail = self.head;
+        self.count = 0;
     }
 
     fn read(&self, cursor: Cursor, oldest: u64, out: &mut [u8]) -> Next {

@@ -28,6 +28,10 @@ use crate::{
     books::Books,
     docket,
     engine::{
+        anchor::{
+            ANCHOR_INDEX,
+            COUNTER_INDEX, //
+        },
         clock::{
             NodeClock,
             ENTRY_LEN,
@@ -45,12 +49,8 @@ use crate::{
         wire::Writer, //
     },
     govern::Outcome,
-    identity::Identity,
     ledger::Next,
-    node::{
-        Node,
-        Phase, //
-    }, //
+    node::Node, //
 };
 use kernel::{
     alloc::AllocError,
@@ -109,6 +109,22 @@ mod attr {
     pub(super) const POLICY_DIGEST: u16 = 44;
     pub(super) const SEALED_BY: u16 = 45;
     pub(super) const EVENTS_LOST: u16 = 46;
+    pub(super) const TPM: u16 = 47;
+    pub(super) const TPM_SOFTWARE: u16 = 48;
+    pub(super) const NV_COUNTER: u16 = 49;
+    pub(super) const NV_ANCHOR: u16 = 50;
+    pub(super) const STATE_COUNTER: u16 = 51;
+    pub(super) const ANCHOR: u16 = 52;
+    pub(super) const ANCHORED_NUMBER: u16 = 53;
+    pub(super) const ANCHORED_MS: u16 = 54;
+    pub(super) const ANCHOR_INTERVAL: u16 = 55;
+    pub(super) const NV_WRITES: u16 = 56;
+    pub(super) const NV_WRITES_YEAR: u16 = 57;
+    pub(super) const STATE_REASON: u16 = 58;
+    pub(super) const STAGED_COUNTER: u16 = 59;
+    pub(super) const STATE_DIGEST: u16 = 60;
+    pub(super) const PCRS: u16 = 61;
+    pub(super) const HELD: u16 = 62;
 
     /// In the nest of a counter.
     pub(super) const COUNTER_NAME: u16 = 1;
@@ -134,10 +150,14 @@ mod command {
     pub(super) const GRANT_REVOKE: u8 = 14;
     pub(super) const EVENT_GET: u8 = 15;
     pub(super) const EVENT: u8 = 16;
+    pub(super) const STATE_STAGE: u8 = 17;
+    pub(super) const STATE_COMMIT: u8 = 18;
+    pub(super) const STATE_DISCARD: u8 = 19;
+    pub(super) const STATE_RECOVER: u8 = 20;
 }
 
 /// The highest attribute number.
-const ATTRS: usize = 46;
+const ATTRS: usize = 62;
 
 /// A table of what a command takes: nothing but the entries given.
 macro_rules! policy {
@@ -228,6 +248,14 @@ impl Server for Node {
             policy!(attr::EVENT_NUMBER => Attr::u64()),
             event_get,
         ),
+        Command::action(command::STATE_STAGE, policy!(), state_stage),
+        Command::action(
+            command::STATE_COMMIT,
+            policy!(attr::STATE_DIGEST => Attr::bytes_exact(32)),
+            state_commit,
+        ),
+        Command::action(command::STATE_DISCARD, policy!(), state_discard),
+        Command::action(command::STATE_RECOVER, policy!(), state_recover),
     ];
 
     fn family() -> &'static Family<Self> {
@@ -363,31 +391,65 @@ fn reply_outcome<T>(
             reply.put_u32(attr::OUTCOME, 2)?;
             reply.put_bytes(attr::REQUEST_ID, id)?;
         }
+        Outcome::Staged(counter) => {
+            reply.put_u32(attr::OUTCOME, 3)?;
+            put_u64(&mut reply, attr::STAGED_COUNTER, *counter)?;
+        }
     }
     Ok(reply.send()?)
+}
+
+/// Puts what the TPM keeps, and what it waits for.
+fn put_state(node: &Node, reply: &mut Message<Node>) -> Result {
+    let admin = node.admin.lock();
+    let Some(keeper) = &admin.keeper else {
+        return Ok(());
+    };
+    reply.put_bytes(attr::TPM, keeper.maker.to_bytes_with_nul())?;
+    reply.put_u32(attr::TPM_SOFTWARE, u32::from(keeper.is_software))?;
+    reply.put_u32(attr::NV_COUNTER, COUNTER_INDEX)?;
+    reply.put_u32(attr::NV_ANCHOR, ANCHOR_INDEX)?;
+    put_u64(reply, attr::STATE_COUNTER, keeper.counter())?;
+    if let Some(anchor) = keeper.anchor() {
+        reply.put_bytes(attr::ANCHOR, &anchor)?;
+    }
+    if let Some(last) = &keeper.committed {
+        put_u64(reply, attr::ANCHORED_NUMBER, last.number)?;
+        put_u64(
+            reply,
+            attr::ANCHORED_MS,
+            clock::boottime_ms().saturating_sub(last.at_ms),
+        )?;
+    }
+    reply.put_u32(attr::ANCHOR_INTERVAL, keeper.settings.interval_s)?;
+    put_u64(reply, attr::NV_WRITES, keeper.writes)?;
+    put_u64(reply, attr::NV_WRITES_YEAR, keeper.writes_a_year())?;
+    reply.put_u32(attr::PCRS, keeper.settings.pcrs)?;
+    if let Some(reason) = admin.reason {
+        put_text(reply, attr::STATE_REASON, reason.name())?;
+    }
+    if let Some(staged) = &admin.staged {
+        put_u64(reply, attr::STAGED_COUNTER, staged.position.counter)?;
+    }
+    Ok(())
 }
 
 fn status(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Unlabelled, request, "status")?;
     let mut clock = clock_room()?;
-    let (clock, chain, number) = {
+    let (clock, chain, number, held) = {
         let books = node.books.lock();
         let clock = encode_clock(books.ledger.clock(), &mut clock);
-        (clock, *books.ledger.head(), books.ledger.number())
+        let held = u32::try_from(books.held.len()).unwrap_or(u32::MAX);
+        (clock, *books.ledger.head(), books.ledger.number(), held)
     };
     let mut reply = request.reply::<Node>(command::STATUS, STATUS_SIZE)?;
     put_text(&mut reply, attr::VERSION, crate::VERSION)?;
-    reply.put_u32(
-        attr::PHASE,
-        match node.phase() {
-            Phase::Setup => 1,
-            Phase::Sealed => 2,
-        },
-    )?;
+    reply.put_u32(attr::PHASE, node.phase().number())?;
     reply.put_u32(attr::MODE, node.mode() as u32)?;
     reply.put_bytes(attr::NODE, &node.identity.node)?;
-    put_u64(&mut reply, attr::EPOCH, node.identity.epoch)?;
-    put_text(&mut reply, attr::SEALED_BY, Identity::SEALED_BY)?;
+    put_u64(&mut reply, attr::EPOCH, node.identity.epoch())?;
+    put_text(&mut reply, attr::SEALED_BY, node.identity.sealed_by())?;
     put_u64(&mut reply, attr::BOOT_MS, clock::boottime_ms())?;
     put_u64(&mut reply, attr::WALL_MS, clock::realtime_ms())?;
     put_clock(&mut reply, clock)?;
@@ -399,6 +461,8 @@ fn status(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
         reply.put_bytes(attr::POLICY_DIGEST, &policy.digest)?;
     }
     put_u64(&mut reply, attr::TOTAL, node.validators().total())?;
+    reply.put_u32(attr::HELD, held)?;
+    put_state(&node, &mut reply)?;
     for (name, value) in Iterator::chain(node.counters.iter(), node.gauges()) {
         reply.nest(attr::COUNTER, |nest| {
             put_text(nest, attr::COUNTER_NAME, name)?;
@@ -459,8 +523,44 @@ fn validator_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u6
 
 fn seal(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "seal")?;
-    node.answer(node.seal(), "seal")?;
-    reply_outcome(request, command::SEAL, &Outcome::Done(()), |_, ()| Ok(()))
+    let outcome = node.answer(node.seal(), "seal")?;
+    reply_outcome(request, command::SEAL, &outcome, |_, ()| Ok(()))
+}
+
+fn state_stage(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Admin, request, "state-stage")?;
+    let outcome = match node.answer(node.checkpoint(), "state-stage")? {
+        Some(counter) => Outcome::Staged(counter),
+        None => Outcome::Done(()),
+    };
+    reply_outcome(request, command::STATE_STAGE, &outcome, |_, ()| Ok(()))
+}
+
+fn state_commit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Admin, request, "state-commit")?;
+    let digest = array(request, attr::STATE_DIGEST)?;
+    let outcome = Outcome::Done(node.answer(node.commit(digest), "state-commit")?);
+    reply_outcome(
+        request,
+        command::STATE_COMMIT,
+        &outcome,
+        |reply, (counter, anchor)| {
+            put_u64(reply, attr::STATE_COUNTER, *counter)?;
+            reply.put_bytes(attr::ANCHOR, anchor)
+        },
+    )
+}
+
+fn state_discard(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Admin, request, "state-discard")?;
+    let outcome = Outcome::Done(node.answer(node.discard(), "state-discard")?);
+    reply_outcome(request, command::STATE_DISCARD, &outcome, |_, ()| Ok(()))
+}
+
+fn state_recover(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Admin, request, "state-recover")?;
+    let outcome = Outcome::Done(node.answer(node.recover_to_setup(), "state-recover")?);
+    reply_outcome(request, command::STATE_RECOVER, &outcome, |_, ()| Ok(()))
 }
 
 fn mode_set(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
@@ -662,6 +762,7 @@ fn vote_submit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
         .submit_vote(record, request.sender_euid().as_u32())
         .map_err(refuse)?;
     let mut reply = request.reply::<Node>(command::VOTE_SUBMIT, DEFAULT_SIZE)?;
+    reply.put_u32(attr::OUTCOME, if accepted.held { 4 } else { 1 })?;
     reply.put_bytes(attr::REQUEST_ID, &accepted.request)?;
     reply.put_u32(attr::REQUEST_STATE, accepted.state as u32)?;
     put_u64(&mut reply, attr::APPROVE, accepted.tally.approve)?;

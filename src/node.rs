@@ -38,6 +38,7 @@ use crate::{
     },
     docket::Closed,
     engine::{
+        clock::NO_HEAD,
         event::{
             Cancelled,
             Kind,
@@ -48,11 +49,20 @@ use crate::{
         refusal::Refusal, //
     },
     identity::Identity,
+    keeper::{
+        Keeper,
+        Settings, //
+    },
     label::Label,
-    ledger::Entry,
+    ledger::{
+        new_clock,
+        Entry, //
+    },
     limiter::Sender,
     netlink,
     policy::ActivePolicy,
+    restore::Recovery,
+    staged::Staged,
     validator::ValidatorSet, //
 };
 
@@ -87,6 +97,10 @@ pub(crate) enum Phase {
     Setup,
     /// Governance needs a quorum.
     Sealed,
+    /// Nothing: the node has a past that has to be given back first.
+    Locked,
+    /// Nothing, until a quorum has decided whether to go on from an older state.
+    Recovering,
 }
 
 impl Phase {
@@ -95,6 +109,18 @@ impl Phase {
         match self {
             Self::Setup => "setup",
             Self::Sealed => "sealed",
+            Self::Locked => "locked",
+            Self::Recovering => "recovering",
+        }
+    }
+
+    /// Number in the netlink specification.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Setup => 1,
+            Self::Sealed => 2,
+            Self::Locked => 3,
+            Self::Recovering => 4,
         }
     }
 }
@@ -105,6 +131,14 @@ pub(crate) struct Admin {
     pub(crate) pin: Option<module::Pin>,
     /// Policies put in force so far.
     pub(crate) generation: u64,
+    /// What the TPM holds for this node; `None` while unsealed.
+    pub(crate) keeper: Option<Keeper>,
+    /// A change that waits to be saved and committed.
+    pub(crate) staged: Option<Staged>,
+    /// Why the node is locked or recovering.
+    pub(crate) reason: Option<Refusal>,
+    /// What a quorum is asked to go on from.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 /// See the [module's documentation](self).
@@ -114,8 +148,8 @@ pub(crate) struct Node {
     pub(crate) identity: Identity,
     /// What happened how often.
     pub(crate) counters: Counters,
-    /// 0 in setup, 1 once sealed; never goes back.
-    sealed: Atomic<u32>,
+    /// Number of a [`Phase`]; once sealed it stays so.
+    phase: Atomic<u32>,
     /// Number of a [`Mode`].
     mode: Atomic<u32>,
     /// 1 once the module is being unloaded.
@@ -154,16 +188,35 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node in setup that enforces, with nobody enrolled and no policy.
+    /// A node that enforces, with nobody enrolled and no policy: in setup, or locked when the TPM
+    /// says that it has a past.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let identity = Identity::unsealed();
-        let books = Books::new(&identity)?;
+        let found = Keeper::find(Settings::new()).map_err(|refusal| {
+            pr_err!("not loaded: {refusal}\n");
+            Error::from_errno(-refusal.errno())
+        })?;
+        let (keeper, reason) = match found {
+            Some((keeper, reason)) => (Some(keeper), reason),
+            None => (None, None),
+        };
+        let identity = match &keeper {
+            // An epoch begins when it is known what the load goes on from.
+            Some(keeper) if reason.is_some() => Identity::sealed(keeper.node, 0),
+            Some(keeper) => Identity::sealed(keeper.node, keeper.counter()),
+            None => Identity::unsealed(),
+        };
+        let phase = match reason {
+            Some(_) => Phase::Locked,
+            None => Phase::Setup,
+        };
+        let books = Books::new(&identity.node)?;
+        let clock = new_clock()?;
         let validators = ValidatorSet::empty()?;
         let node = Arc::pin_init(
             try_pin_init!(Self {
                 identity,
                 counters: Counters::new(),
-                sealed: Atomic::new(0),
+                phase: Atomic::new(phase.number()),
                 mode: Atomic::new(Mode::Enforce as u32),
                 stopping: Atomic::new(0),
                 unpinned: Atomic::new(0),
@@ -173,7 +226,14 @@ impl Node {
                 agents <- Agents::new(),
                 policy <- Published::new(),
                 sleepers <- new_srcu!("Node::sleepers"),
-                admin <- new_mutex!(Admin { pin: None, generation: 0 }, "Node::admin"),
+                admin <- new_mutex!(Admin {
+                    pin: None,
+                    generation: 0,
+                    keeper,
+                    staged: None,
+                    reason,
+                    recovery: None,
+                }, "Node::admin"),
                 validators <- new_spinlock!(validators, "Node::validators"),
                 books <- new_spinlock!(books, "Node::books"),
                 worker <- Worker::new(),
@@ -181,30 +241,34 @@ impl Node {
             GFP_KERNEL,
         )?;
         node.worker.arm(node.clone());
-        let mut payload = [0; 32];
-        let len = Payload::Loaded {
-            version: crate::VERSION,
+        match reason {
+            Some(reason) => pr_warn!("locked: {reason}\n"),
+            None => {
+                let mut books = node.books.lock();
+                let epoch = node.identity.epoch();
+                books
+                    .ledger
+                    .begin(&node.identity.node, epoch, &NO_HEAD, &clock);
+                node.loaded(&mut books);
+            }
         }
-        .encode(&mut payload)
-        .map_err(|_| EINVAL)?;
-        node.record(&Entry {
-            payload: payload.get(..len).unwrap_or(&[]),
-            ..Entry::new(Kind::Loaded)
-        });
+        node.recorded();
         Ok(node)
     }
 
     /// Setup or sealed.
     pub(crate) fn phase(&self) -> Phase {
-        match self.sealed.load(Acquire) {
-            0 => Phase::Setup,
-            _ => Phase::Sealed,
+        match self.phase.load(Acquire) {
+            1 => Phase::Setup,
+            2 => Phase::Sealed,
+            4 => Phase::Recovering,
+            _ => Phase::Locked,
         }
     }
 
-    /// Ends setup.
-    pub(crate) fn set_sealed(&self) {
-        self.sealed.store(1, Release);
+    /// Changes the phase. The caller holds [`Node::admin`].
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase.number(), Release);
     }
 
     /// Whether refusals are enforced.

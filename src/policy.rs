@@ -5,9 +5,11 @@
 use crate::{
     abi::{
         path::PathBuf,
-        sha256, //
+        sha256,
+        task, //
     },
     engine::{
+        event::Payload,
         op::Op,
         policy::{
             Action,
@@ -98,11 +100,26 @@ impl fmt::Display for PolicyError {
     }
 }
 
+impl From<Refusal> for PolicyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl ActivePolicy {
     /// Reads `text` and resolves its paths as the calling task sees them.
     ///
     /// Context: process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::PolicyView`] when that task does not see the host's own files, and whatever is
+    /// wrong with the text or a path.
     pub(crate) fn prepare(text: &[u8], generation: u64) -> Result<Self, PolicyError> {
+        let current = task::current();
+        if !current.sees_host() || current.shares_root() {
+            return Err(Refusal::PolicyView.into());
+        }
         let rules = Policy::parse(text).map_err(PolicyError::Parse)?;
         let mut paths = KVVec::new();
         let mut identities = Identities::with_capacity(rules.objects().len())?;
@@ -131,6 +148,15 @@ impl ActivePolicy {
             identities,
             _paths: paths,
         })
+    }
+
+    /// Payload of the POLICY event.
+    pub(crate) fn payload(&self) -> Payload<'_> {
+        Payload::Policy {
+            version: self.rules.version(),
+            digest: &self.digest,
+            name: self.rules.name(),
+        }
     }
 
     /// The objects of the rules that are the inode `key`.

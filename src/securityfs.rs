@@ -5,6 +5,7 @@
 use crate::{
     abi::{
         capable::Capability,
+        clock,
         securityfs::{
             Access,
             Dir,
@@ -15,15 +16,19 @@ use crate::{
         }, //
     },
     engine::{
+        anchor::{
+            ANCHOR_INDEX,
+            COUNTER_INDEX, //
+        },
         event::Event,
         limits,
         refusal::Refusal,
         request, //
     },
     govern::Outcome,
-    identity::Identity,
     ledger::Next,
-    node::Node, //
+    node::Node,
+    policy::PolicyError, //
 };
 use core::fmt::{
     self,
@@ -58,6 +63,7 @@ const FILES: [(&CStr, u16, Content); 6] = [
 /// All files. They go when this is dropped, before the directory.
 pub(crate) struct Tree {
     _policy: File<Policy>,
+    _states: [File<StateFile>; 2],
     _files: KVec<File<View>>,
     _dir: Dir,
 }
@@ -81,9 +87,22 @@ impl Tree {
             )?;
             files.push(File::new(&dir, name, mode, view)?, GFP_KERNEL)?;
         }
+        let state = |name, mode, gives| {
+            let node = node.clone();
+            File::new(
+                &dir,
+                name,
+                mode,
+                Arc::new(StateFile { node, gives }, GFP_KERNEL)?,
+            )
+        };
         let policy = Arc::new(Policy { node: node.clone() }, GFP_KERNEL)?;
         Ok(Self {
             _policy: File::new(&dir, c"policy", 0o600, policy)?,
+            _states: [
+                state(c"state", 0o600, Gives::Restore)?,
+                state(c"recover", 0o200, Gives::Recover)?,
+            ],
             _files: files,
             _dir: dir,
         })
@@ -200,13 +219,92 @@ impl Serve for Policy {
                 }
                 Ok(())
             }
+            result => self.node.report(result, "policy", diagnostics),
+        }
+    }
+}
+
+/// What is written to a [`StateFile`].
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Gives {
+    /// The state that the node goes on from.
+    Restore,
+    /// An outdated one, for the quorum to judge.
+    Recover,
+}
+
+/// The sealed state: reading shows the staged one, writing gives one back.
+struct StateFile {
+    node: Arc<Node>,
+    gives: Gives,
+}
+
+#[vtable]
+impl Serve for StateFile {
+    type State = ByAgent;
+    type OwnerModule = crate::LocalModule;
+
+    const MAX_WRITE: usize = limits::STATE;
+
+    fn authorize(&self, opener: &Opener<'_>, _access: Access) -> Result {
+        admit(&self.node, opener, true, "state")
+    }
+
+    fn open(&self, _opener: &Opener<'_>) -> Result<ByAgent> {
+        Ok(ByAgent(self.node.is_labelled()))
+    }
+
+    fn read(&self, state: &ByAgent, _opener: &Opener<'_>, out: &mut Text) -> Result {
+        if state.0 {
+            return Err(EPERM);
+        }
+        match &self.node.admin.lock().staged {
+            Some(staged) if self.gives == Gives::Restore => out.append(&staged.state),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        state: &ByAgent,
+        _opener: &Opener<'_>,
+        bytes: &[u8],
+        diagnostics: &mut Text,
+    ) -> Result {
+        if state.0 {
+            return Err(EPERM);
+        }
+        if self.node.is_stopping() {
+            return Err(ENODEV);
+        }
+        let result = match self.gives {
+            Gives::Restore => self.node.restore(bytes),
+            Gives::Recover => self.node.recover(bytes),
+        };
+        self.node.report(result, "state", diagnostics)
+    }
+}
+
+impl Node {
+    /// Writes what has become of a transaction to its diagnostics: one line.
+    fn report(
+        &self,
+        result: Result<Outcome<()>, PolicyError>,
+        tried: &str,
+        diagnostics: &mut Text,
+    ) -> Result {
+        match result {
+            Ok(Outcome::Done(())) => Ok(()),
+            Ok(Outcome::Staged(counter)) => {
+                writeln!(diagnostics, "staged {counter}").map_err(|_| ENOMEM)
+            }
             Ok(Outcome::Pending(id)) => {
                 writeln!(diagnostics, "pending {}", Hex(&id)).map_err(|_| ENOMEM)?;
                 Err(Error::from_errno(-Refusal::Pending.errno()))
             }
             Err(error) => {
                 let refusal = error.refusal();
-                self.node.control_refused(refusal, "policy");
+                self.control_refused(refusal, tried);
                 let _ = writeln!(diagnostics, "{error}");
                 Err(Error::from_errno(-refusal.errno()))
             }
@@ -238,9 +336,9 @@ impl fmt::Display for Escaped<'_> {
 fn status(node: &Node, out: &mut Text) -> fmt::Result {
     writeln!(out, "phase {}", node.phase().name())?;
     writeln!(out, "mode {}", node.mode().name())?;
-    writeln!(out, "sealed_by {}", Identity::SEALED_BY)?;
+    writeln!(out, "sealed_by {}", node.identity.sealed_by())?;
     writeln!(out, "node {}", Hex(&node.identity.node))?;
-    writeln!(out, "epoch {}", node.identity.epoch)?;
+    writeln!(out, "epoch {}", node.identity.epoch())?;
     match node.policy.read().get() {
         Some(policy) => writeln!(
             out,
@@ -273,9 +371,50 @@ fn status(node: &Node, out: &mut Text) -> fmt::Result {
     writeln!(out, "event {number}")?;
     writeln!(out, "chain {}", Hex(&head))?;
     writeln!(out, "hooks {}", crate::hooks::attached().count())?;
+    kept(node, out)?;
     node.counters
         .iter()
         .try_for_each(|(name, value)| writeln!(out, "counter {name} {value}"))
+}
+
+/// What the TPM keeps, and what it waits for.
+fn kept(node: &Node, out: &mut Text) -> fmt::Result {
+    let admin = node.admin.lock();
+    let Some(keeper) = &admin.keeper else {
+        return Ok(());
+    };
+    out.write_str("tpm ")?;
+    keeper
+        .maker
+        .to_bytes()
+        .iter()
+        .try_for_each(|byte| out.write_char(char::from(*byte)))?;
+    writeln!(out)?;
+    writeln!(out, "tpm_software {}", u8::from(keeper.is_software))?;
+    writeln!(out, "nv_counter {COUNTER_INDEX:08x}")?;
+    writeln!(out, "nv_anchor {ANCHOR_INDEX:08x}")?;
+    writeln!(out, "state_counter {}", keeper.counter())?;
+    match keeper.anchor() {
+        Some(anchor) => writeln!(out, "anchor {}", Hex(&anchor))?,
+        None => writeln!(out, "anchor none")?,
+    }
+    if let Some(last) = &keeper.committed {
+        let ago = clock::boottime_ms().saturating_sub(last.at_ms);
+        writeln!(out, "anchored {}", last.number)?;
+        writeln!(out, "anchored_ms {ago}")?;
+    }
+    writeln!(out, "anchor_interval {}", keeper.settings.interval_s)?;
+    writeln!(out, "nv_writes {}", keeper.writes)?;
+    writeln!(out, "nv_writes_year {}", keeper.writes_a_year())?;
+    writeln!(out, "pcrs {:x}", keeper.settings.pcrs)?;
+    match &admin.staged {
+        Some(staged) => writeln!(out, "staged {}", staged.position.counter)?,
+        None => writeln!(out, "staged none")?,
+    }
+    match admin.reason {
+        Some(reason) => writeln!(out, "reason {}", reason.name()),
+        None => Ok(()),
+    }
 }
 
 fn validators(node: &Node, out: &mut Text) -> fmt::Result {

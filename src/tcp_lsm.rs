@@ -25,8 +25,10 @@ mod docket;
 )]
 mod engine;
 mod govern;
+mod held;
 mod hooks;
 mod identity;
+mod keeper;
 mod label;
 mod labelling;
 mod ledger;
@@ -37,7 +39,10 @@ mod node;
 mod object;
 mod policy;
 mod query;
+mod restore;
 mod securityfs;
+mod staged;
+mod step;
 mod validator;
 mod vote;
 
@@ -53,6 +58,24 @@ module! {
     authors: ["The TCP-LSM developers"],
     description: "Tool Capability Protocol: a quorum of signed votes decides what an agent may do",
     license: "GPL",
+    params: {
+        require_tpm: u8 {
+            default: 1,
+            description: "Refuse to load without a TPM 2.0 (default 1); 0: run unsealed, nothing outlives a restart",
+        },
+        pcrs: u32 {
+            default: 0x80,
+            description: "PCRs, a bit mask, to whose values the TPM binds the key of the sealed state (default 0x80: PCR 7)",
+        },
+        anchor_interval: u32 {
+            default: 900,
+            description: "Seconds between checkpoints that tcpctl state keep commits (default 900)",
+        },
+        step_ms: u32 {
+            default: 0,
+            description: "For tests: announce each step of a load and of a commit and wait that many milliseconds (default 0: neither)",
+        },
+    },
 }
 
 /// Version of the module, the same as `modinfo` shows.
@@ -89,8 +112,10 @@ impl TcpLsm {
         let securityfs = securityfs::Tree::new(node)?;
         let netlink = genetlink::Registration::new(node.clone())?;
         pr_info!(
-            "{VERSION} loaded, {} hooks attached, unsealed: give it validators and a policy, then seal it\n",
-            hooks::attached().count()
+            "{VERSION} loaded, {} hooks attached, {}, {}\n",
+            hooks::attached().count(),
+            node.identity.sealed_by(),
+            node.phase().name()
         );
         Ok(Self {
             _netlink: netlink,

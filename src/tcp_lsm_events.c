@@ -29,5 +29,19 @@ noinline int tcp_consensus_vote(u64 request, u32 validator, u32 verdict, int res
 	return result;
 }
 
+/**
+ * tcp_secure_clock_anchored - a place to watch commits from
+ * @clock: what the TPM has taken
+ *
+ * Called once for every commit, when the TPM has it and before it is
+ * acknowledged. A kprobe, fentry or fexit program may be attached to it.
+ *
+ * Context: process context.
+ */
+noinline void tcp_secure_clock_anchored(const struct tcp_secure_vector_clock *clock)
+{
+	trace_tcp_lsm_anchor(clock->logical_time, clock->counter);
+}
+
 /* The `module!` macro of the `kernel` crate has no key for it. */
 MODULE_VERSION(TCP_LSM_VERSION);

@@ -8,6 +8,8 @@
 #include <linux/tracepoint.h>
 #include <linux/types.h>
 
+#include "tcp_lsm_clock.h"
+
 int tcp_consensus_vote(u64 request, u32 validator, u32 verdict, int result);
 
 /**
@@ -104,6 +106,30 @@ TRACE_EVENT(tcp_lsm_vote,
 
 	TP_printk("request=%016llx validator=%u verdict=%u result=%d",
 		  __entry->request, __entry->validator, __entry->verdict, __entry->result)
+);
+
+/**
+ * tcp_lsm_anchor - the TPM has taken a commit
+ * @number: number of the last event that it covers
+ * @counter: value of the TPM's counter
+ */
+TRACE_EVENT(tcp_lsm_anchor,
+
+	TP_PROTO(u64 number, u64 counter),
+
+	TP_ARGS(number, counter),
+
+	TP_STRUCT__entry(
+		__field(u64, number)
+		__field(u64, counter)
+	),
+
+	TP_fast_assign(
+		__entry->number = number;
+		__entry->counter = counter;
+	),
+
+	TP_printk("number=%llu counter=%llu", __entry->number, __entry->counter)
 );
 
 #endif /* _TCP_LSM_TRACE_H */

@@ -14,7 +14,8 @@ use crate::{
         },
         limits,
         quorum::Electorate,
-        refusal::Refusal, //
+        refusal::Refusal,
+        state::State, //
     },
     name::Name, //
 };
@@ -46,6 +47,33 @@ pub(crate) struct Validator {
 }
 
 impl Validator {
+    /// Sets a validator up.
+    fn new(
+        slot: u16,
+        name: Name,
+        key: &[u8; KEY_LEN],
+        weight: u32,
+        accepted: u64,
+    ) -> Result<Arc<Self>, Refusal> {
+        let public = PublicKey::new_p256(key).map_err(|error| {
+            if error == ENOMEM {
+                Refusal::NoMemory
+            } else {
+                Refusal::ValidatorKey
+            }
+        })?;
+        let validator = Self {
+            slot,
+            weight,
+            name,
+            id: sha256::digest(&[key]),
+            key: *key,
+            public,
+            accepted: Atomic::new(accepted),
+        };
+        Arc::new(validator, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
+    }
+
     /// As events carry it.
     pub(crate) fn record(&self) -> ValidatorRecord<'_> {
         ValidatorRecord {
@@ -116,8 +144,8 @@ impl ValidatorSet {
         weight: u32,
     ) -> Result<Arc<Validator>, Refusal> {
         let name = Name::new(name).ok_or(Refusal::ValidatorName)?;
-        let id = sha256::digest(&[key]);
-        if self.by_name(name.as_bytes()).is_some() || self.by_id(&id).is_some() {
+        if self.by_name(name.as_bytes()).is_some() || self.by_id(&sha256::digest(&[key])).is_some()
+        {
             return Err(Refusal::ValidatorDuplicate);
         }
         if self.len() >= limits::VALIDATORS {
@@ -125,23 +153,36 @@ impl ValidatorSet {
         }
         let slot = self.electorate.next_slot().ok_or(Refusal::ValidatorLimit)?;
         self.electorate.check_weight(weight)?;
-        let public = PublicKey::new_p256(key).map_err(|error| {
-            if error == ENOMEM {
-                Refusal::NoMemory
-            } else {
-                Refusal::ValidatorKey
-            }
-        })?;
-        let validator = Validator {
-            slot,
-            weight,
-            name,
-            id,
-            key: *key,
-            public,
-            accepted: Atomic::new(0),
+        Validator::new(slot, name, key, weight, 0)
+    }
+
+    /// The set that a state has; it was decoded, so names, keys and weights are in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ValidatorKey`], [`Refusal::StateMalformed`], [`Refusal::NoMemory`].
+    pub(crate) fn restore(state: &State<'_>) -> Result<Arc<Self>, Refusal> {
+        let mut set = Self {
+            list: KVec::new(),
+            electorate: Electorate::new(),
         };
-        Arc::new(validator, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
+        for validator in state.validators() {
+            let record = &validator.record;
+            let name = Name::new(record.name.as_bytes()).ok_or(Refusal::StateMalformed)?;
+            let accepted = validator.accepted;
+            let validator = Validator::new(record.slot, name, record.key, record.weight, accepted)?;
+            set.electorate.add(validator.slot, validator.weight)?;
+            set.list
+                .push(validator, GFP_KERNEL)
+                .map_err(|_| Refusal::NoMemory)?;
+        }
+        set.electorate.use_slots(state.slots);
+        Arc::new(set, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
+    }
+
+    /// Slots that were ever given out, see [`Electorate::used`].
+    pub(crate) fn used_slots(&self) -> u128 {
+        self.electorate.used()
     }
 
     /// The set with one more.

@@ -9,6 +9,7 @@ use crate::{
         sig::VerifyError,
         trace, //
     },
+    books::Books,
     counter::Counter,
     docket::{
         short_id,
@@ -16,6 +17,7 @@ use crate::{
         State, //
     },
     engine::{
+        clock::Timing,
         event::{
             Kind,
             Tally, //
@@ -26,7 +28,8 @@ use crate::{
             RequestState,
             Situation,
             ValidatorState,
-            VoteRecord, //
+            VoteRecord,
+            MAX_RECORD, //
         }, //
     },
     ledger::{
@@ -45,8 +48,10 @@ use kernel::{
     }, //
 };
 
-/// What a vote that was accepted has led to.
+/// What a vote that was accepted or held has led to.
 pub(crate) struct Accepted {
+    /// Whether its causes have yet to arrive: it is held and does not count.
+    pub(crate) held: bool,
     /// Id of the request.
     pub(crate) request: [u8; 32],
     /// What has become of it.
@@ -80,13 +85,20 @@ impl Node {
             u32::from(slot),
             verdict,
             match &result {
+                Ok(accepted) if accepted.held => Err(EAGAIN),
                 Ok(_) => Ok(()),
                 Err(refusal) => Err(Error::from_errno(-refusal.errno())),
             },
         );
         match &result {
+            Ok(accepted) if accepted.held => {
+                self.counters.bump(Counter::VotesHeld);
+                self.recorded();
+            }
             Ok(_) => {
                 self.counters.bump(Counter::Votes);
+                // What it caused may have arrived before it.
+                while self.accept_held() {}
                 self.recorded();
             }
             Err(refusal) => {
@@ -126,7 +138,8 @@ impl Node {
         );
         let mut closed = self.books.lock().expire(now_ms);
         self.closed(&closed);
-        self.check_vote(&record, validator.as_ref(), now_ms)?;
+        // Early or not, the signature comes first.
+        let _ = self.check_vote(&record, validator.as_ref(), now_ms)?;
         let validator = validator.ok_or(Refusal::VoteUnknownValidator)?;
         let digest = sha256::digest(&[record.signed]);
         validator
@@ -143,37 +156,108 @@ impl Node {
         let mut books = self.books.lock();
         let now_ms = clock::boottime_ms();
         closed = books.expire(now_ms);
-        let cast = self
-            .check_vote_in(&books, &record, Some(&validator), now_ms)
-            .and_then(|()| {
-                books.cast(
-                    &Cast {
-                        request: record.vote.request,
-                        slot: validator.slot,
-                        weight: validator.weight,
-                        verdict: record.vote.verdict,
-                        own: record.vote.clock.get(validator.slot),
-                        record: bytes,
-                    },
-                    &record.vote.clock,
-                    now_ms,
-                )
-            });
+        let cast = self.cast_or_hold(&mut books, &record, bytes, &validator, now_ms);
         let tally = books.docket.find(record.vote.request).map(|r| r.tally());
         drop(books);
         self.closed(&closed);
         let state = cast?;
+        if let Some(state) = state {
+            self.accepted(&validator, state);
+        }
+        Ok(Accepted {
+            held: state.is_none(),
+            state: state.unwrap_or(State::Open),
+            request: *record.vote.request,
+            tally: tally.ok_or(Refusal::VoteUnknownRequest)?,
+        })
+    }
+
+    /// Counts a vote whose signature has been verified, or holds it, and then gives `None`.
+    fn cast_or_hold(
+        &self,
+        books: &mut Books,
+        record: &VoteRecord<'_>,
+        bytes: &[u8],
+        validator: &Arc<Validator>,
+        now_ms: u64,
+    ) -> Result<Option<State>, Refusal> {
+        let vote = &record.vote;
+        match self.check_vote_in(books, record, Some(validator), now_ms)? {
+            Timing::Now => {
+                let cast = Cast {
+                    request: vote.request,
+                    slot: validator.slot,
+                    weight: validator.weight,
+                    verdict: vote.verdict,
+                    own: vote.clock.get(validator.slot),
+                    record: bytes,
+                };
+                books.cast(&cast, &vote.clock, now_ms).map(Some)
+            }
+            Timing::Early => {
+                books.held.hold(validator.slot, vote.request, bytes)?;
+                books.ledger.append(&Entry {
+                    request: *vote.request,
+                    slot: validator.slot,
+                    result: vote.verdict as u16,
+                    payload: bytes,
+                    ..Entry::new(Kind::Held)
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Counts that a vote was accepted and what it has decided.
+    fn accepted(&self, validator: &Validator, state: State) {
         validator.accepted.add(1, Relaxed);
         match state {
             State::Granted => self.counters.bump(Counter::Granted),
             State::Denied => self.counters.bump(Counter::Denied),
             _ => {}
         }
-        Ok(Accepted {
-            request: *record.vote.request,
-            state,
-            tally: tally.ok_or(Refusal::VoteUnknownRequest)?,
-        })
+    }
+
+    /// Accepts one held vote whose causes have arrived, and forgets those that no longer can be.
+    /// Says whether it accepted one: then others may follow.
+    fn accept_held(&self) -> bool {
+        let set = self.validators();
+        let Ok(mut room) = KVec::from_elem(0, MAX_RECORD, GFP_KERNEL) else {
+            // They are held until the next vote is accepted.
+            return false;
+        };
+        let mut books = self.books.lock();
+        let now_ms = clock::boottime_ms();
+        let mut ready = None;
+        for held in books.held.iter() {
+            let Ok(record) = VoteRecord::decode(held.record()) else {
+                continue;
+            };
+            let Some(validator) = set.by_id(record.vote.validator) else {
+                continue;
+            };
+            let timing = self.check_vote_in(&books, &record, Some(validator), now_ms);
+            if let (Ok(Timing::Now), Some(to)) = (timing, room.get_mut(..held.record().len())) {
+                to.copy_from_slice(held.record());
+                ready = Some((validator, held.slot, held.request, held.record().len()));
+                break;
+            }
+        }
+        let Some((validator, slot, request, len)) = ready else {
+            return false;
+        };
+        books
+            .held
+            .retain(|held| held.slot != slot || held.request != request);
+        let bytes = room.get(..len).unwrap_or(&[]);
+        let state = VoteRecord::decode(bytes)
+            .and_then(|record| self.cast_or_hold(&mut books, &record, bytes, validator, now_ms));
+        drop(books);
+        if let Ok(Some(state)) = state {
+            self.counters.bump(Counter::Votes);
+            self.accepted(validator, state);
+        }
+        true
     }
 
     /// Everything but the signature.
@@ -182,18 +266,18 @@ impl Node {
         record: &VoteRecord<'_>,
         validator: Option<&Arc<Validator>>,
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Timing, Refusal> {
         let books = self.books.lock();
         self.check_vote_in(&books, record, validator, now_ms)
     }
 
     fn check_vote_in(
         &self,
-        books: &crate::books::Books,
+        books: &Books,
         record: &VoteRecord<'_>,
         validator: Option<&Arc<Validator>>,
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Timing, Refusal> {
         let request = books.docket.find(record.vote.request);
         let state = validator.and_then(|validator| {
             Some(ValidatorState {
@@ -204,7 +288,7 @@ impl Node {
         });
         let situation = Situation {
             node: &self.identity.node,
-            epoch: self.identity.epoch,
+            epoch: self.identity.epoch(),
             now_ms,
             request: request.map(|request| RequestState {
                 open: request.state == State::Open,

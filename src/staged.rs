@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Staged changes: what a sealed node has decided and keeps back until storage and the TPM have it.
+//!
+//! See "Commit" in `Documentation/sealed-state.rst`.
+
+use crate::{
+    abi::{
+        clock,
+        module,
+        sha256,
+        trace, //
+    },
+    books::Books,
+    engine::{
+        anchor::{
+            Next,
+            Position, //
+        },
+        clock::NodeClock,
+        event::{
+            Kind,
+            Payload,
+            MAX_STAGED, //
+        },
+        governance::Mode,
+        limits,
+        refusal::Refusal,
+        state::{
+            self,
+            Head,
+            StateWriter,
+            Validator as KeptValidator, //
+        },
+        wire, //
+    },
+    keeper::Keeper,
+    ledger::{
+        new_clock,
+        Entry,
+        KernelDigest, //
+    },
+    node::{
+        Admin,
+        Node,
+        Phase, //
+    },
+    policy::ActivePolicy,
+    restore::{
+        Recovery,
+        Restored, //
+    },
+    step::step,
+    validator::{
+        Validator,
+        ValidatorSet, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+/// A change that takes effect when it is committed, or at once on a node that keeps no state.
+pub(crate) enum Change {
+    /// Nothing but what has happened since the last commit.
+    Checkpoint,
+    /// Setup ends; the pin keeps the module in memory.
+    Seal(module::Pin),
+    /// A policy comes in force.
+    Policy(KBox<ActivePolicy>),
+    /// A validator comes or goes.
+    Validators {
+        /// Who is enrolled then.
+        set: Arc<ValidatorSet>,
+        /// Who came or went.
+        validator: Arc<Validator>,
+        /// Which of both: VALIDATOR_ADDED or VALIDATOR_REMOVED.
+        kind: Kind,
+    },
+    /// Refusals are enforced from then on, or only recorded.
+    Mode(Mode),
+    /// The node goes on from a state that was given back.
+    Restore(KBox<Restored>),
+    /// The node goes on from a state that is not current, since a quorum wants that.
+    Recover(Recovery, module::Pin),
+}
+
+impl Change {
+    /// The event that tells of the change, and its result; `None` for a checkpoint.
+    fn event(&self) -> Option<(Kind, u16)> {
+        Some(match self {
+            Self::Checkpoint => return None,
+            Self::Seal(_) => (Kind::Sealed, 0),
+            Self::Policy(_) => (Kind::Policy, 0),
+            Self::Validators { kind, .. } => (*kind, 0),
+            Self::Mode(mode) => (Kind::Mode, *mode as u16),
+            Self::Restore(restored) => (Kind::Restored, restored.standing),
+            Self::Recover(recovery, _) => (Kind::Recovered, recovery.reason.code()),
+        })
+    }
+
+    /// Writes the payload of that event and returns its length.
+    fn payload(&self, node: &Node, out: &mut [u8]) -> wire::Result<usize> {
+        match self {
+            Self::Checkpoint | Self::Mode(_) => Ok(0),
+            Self::Seal(_) => node.sealed_payload(out),
+            Self::Policy(policy) => policy.payload().encode(out),
+            Self::Validators { validator, .. } => validator.record().encode(out),
+            Self::Restore(restored) => restored.payload().encode(out),
+            Self::Recover(recovery, _) => recovery.payload().encode(out),
+        }
+    }
+}
+
+/// A change that waits to be saved and committed. Guarded by [`Node::admin`].
+pub(crate) struct Staged {
+    change: Change,
+    /// The state as it will be.
+    pub(crate) state: KVVec<u8>,
+    /// Digest of it.
+    digest: [u8; 32],
+    /// Where counter and anchor are led.
+    pub(crate) position: Position,
+    /// Head of the chain that the anchor is extended with.
+    head: [u8; 32],
+    /// Number of the event that has that head.
+    number: u64,
+    /// When it was staged, in milliseconds since boot.
+    at_ms: u64,
+}
+
+/// What has to be the same moment's: copied under one hold of the lock.
+struct Snapshot {
+    head: [u8; 32],
+    number: u64,
+    clock: KBox<NodeClock>,
+    /// Of each validator, in the order of the set.
+    last: KVVec<NodeClock>,
+}
+
+impl Snapshot {
+    /// Room for a snapshot with that many validators.
+    fn room(validators: usize) -> Result<Self, Refusal> {
+        let mut last =
+            KVVec::with_capacity(validators, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+        for _ in 0..validators {
+            last.push(NodeClock::new(), GFP_KERNEL)
+                .map_err(|_| Refusal::NoMemory)?;
+        }
+        Ok(Self {
+            head: [0; 32],
+            number: 0,
+            clock: new_clock().map_err(|_| Refusal::NoMemory)?,
+            last,
+        })
+    }
+
+    /// Fills it. Does not allocate.
+    fn fill(&mut self, books: &Books, set: &ValidatorSet) {
+        self.head = *books.ledger.head();
+        self.number = books.ledger.number();
+        self.clock.copy_from(books.ledger.clock());
+        for (to, validator) in self.last.iter_mut().zip(set.iter()) {
+            if let Some(last) = books.last_clock(validator.slot) {
+                to.copy_from(last);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Says whether policy, validators or mode may be changed at all now.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateLocked`], [`Refusal::StateStaged`].
+    pub(crate) fn admit_change(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        self.drop_stale(admin);
+        match self.phase() {
+            Phase::Locked | Phase::Recovering => Err(Refusal::StateLocked),
+            _ if admin.staged.is_some() => Err(Refusal::StateStaged),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops what was staged too long ago, unless the TPM has taken a part of it: whoever approved a
+    /// change did not approve of its coming at any time.
+    pub(crate) fn drop_stale(&self, admin: &mut Admin) {
+        let now = clock::boottime_ms();
+        let stale = admin.staged.as_ref().is_some_and(|staged| {
+            now.saturating_sub(staged.at_ms) > u64::from(limits::STAGED_S) * 1000
+        });
+        if stale {
+            let _ = self.discard_in(admin);
+        }
+    }
+
+    /// Makes a change effective, or stages it and gives the counter that it will have: whatever a
+    /// sealed node with a TPM changes is committed first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the TPM, [`Refusal::NoMemory`].
+    pub(crate) fn enact(&self, admin: &mut Admin, change: Change) -> Result<Option<u64>, Refusal> {
+        let kept = match &change {
+            Change::Policy(_) | Change::Validators { .. } | Change::Mode(_) => {
+                self.phase() == Phase::Sealed
+            }
+            _ => true,
+        };
+        match &mut admin.keeper {
+            Some(keeper) if kept => {
+                let staged = self.stage(keeper, change)?;
+                let counter = staged.position.counter;
+                admin.staged = Some(staged);
+                step("staged");
+                Ok(Some(counter))
+            }
+            _ => {
+                self.apply(admin, change);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records that `change` is going to be committed, and builds the state as it will be.
+    fn stage(&self, keeper: &mut Keeper, change: Change) -> Result<Staged, Refusal> {
+        let short = |_| Refusal::NoMemory;
+        let guard = self.policy.read();
+        let text = match &change {
+            Change::Policy(policy) => policy.rules.text(),
+            Change::Restore(restored) => restored.policy.rules.text(),
+            _ => guard.get().ok_or(Refusal::NoPolicy)?.rules.text(),
+        };
+        let set = match &change {
+            Change::Validators { set, .. } => set.clone(),
+            Change::Restore(restored) => restored.validators.clone(),
+            _ => self.validators(),
+        };
+        let mode = match &change {
+            Change::Mode(mode) => *mode,
+            Change::Restore(restored) => restored.mode,
+            _ => self.mode(),
+        };
+        keeper.key()?;
+        let mut snapshot = Snapshot::room(set.len())?;
+        let mut state =
+            KVVec::from_elem(0, state::MAX_LEN, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+
+        let mut inner = [0; MAX_STAGED];
+        let len = change
+            .payload(self, &mut inner)
+            .map_err(|_| Refusal::NoMemory)?;
+        let (kind, result) = match change.event() {
+            Some((kind, result)) => (kind as u16, result),
+            None => (0, 0),
+        };
+        let mut payload = [0; MAX_STAGED];
+        let len = Payload::Staged {
+            counter: keeper.counter().saturating_add(1),
+            before: &keeper.anchor().unwrap_or([0; 32]),
+            result,
+            change: inner.get(..len).unwrap_or(&[]),
+        }
+        .encode(&mut payload)
+        .map_err(|_| Refusal::NoMemory)?;
+        {
+            let mut books = self.books.lock();
+            if let Change::Restore(restored) = &change {
+                self.begin_from(&mut books, restored, keeper.counter().saturating_add(1));
+            }
+            books.ledger.append(&Entry {
+                uid: crate::abi::task::current().euid(),
+                result: kind,
+                payload: payload.get(..len).unwrap_or(&[]),
+                ..Entry::new(Kind::Staged)
+            });
+            snapshot.fill(&books, &set);
+        }
+        self.recorded();
+
+        let position = keeper.next_position(&snapshot.head);
+        let key = keeper.key()?;
+        let head = Head {
+            node: &self.identity.node,
+            counter: position.counter,
+            previous: &position.previous,
+            anchor: &position.anchor,
+            chain: &snapshot.head,
+            number: snapshot.number,
+            wall_ms: clock::realtime_ms(),
+            pcrs: key.pcrs,
+            private: key.private(),
+            public: key.public(),
+            mode,
+        };
+        let mut writer = StateWriter::begin::<KernelDigest>(&mut state, &head).map_err(short)?;
+        writer.policy(text).map_err(short)?;
+        writer
+            .validators(
+                set.iter()
+                    .zip(snapshot.last.iter())
+                    .map(|(validator, last)| KeptValidator {
+                        record: validator.record(),
+                        accepted: validator.accepted.load(Relaxed),
+                        clock: last,
+                    }),
+            )
+            .map_err(short)?;
+        writer.slots(set.used_slots()).map_err(short)?;
+        writer.clock(&snapshot.clock).map_err(short)?;
+        let len = writer
+            .finish::<KernelDigest>(|message| key.mac(message))
+            .map_err(short)?;
+        drop(guard);
+        state.truncate(len);
+        Ok(Staged {
+            change,
+            digest: sha256::digest(&[&state]),
+            state,
+            position,
+            head: snapshot.head,
+            number: snapshot.number,
+            at_ms: clock::boottime_ms(),
+        })
+    }
+
+    /// Stages a checkpoint, or names what is staged already. `None` when nothing has been recorded
+    /// since the last commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateUnsealed`], [`Refusal::StateLocked`], [`Refusal::NotSealed`], and those of
+    /// [`Node::enact`].
+    pub(crate) fn checkpoint(&self) -> Result<Option<u64>, Refusal> {
+        let mut admin = self.admin.lock();
+        self.drop_stale(&mut admin);
+        let keeper = admin.keeper.as_ref().ok_or(Refusal::StateUnsealed)?;
+        if let Some(staged) = &admin.staged {
+            return Ok(Some(staged.position.counter));
+        }
+        match self.phase() {
+            Phase::Sealed => {}
+            Phase::Setup => return Err(Refusal::NotSealed),
+            Phase::Locked | Phase::Recovering => return Err(Refusal::StateLocked),
+        }
+        let number = self.books.lock().ledger.number();
+        if keeper.committed.is_some_and(|last| last.settled == number) {
+            return Ok(None);
+        }
+        self.enact(&mut admin, Change::Checkpoint)
+    }
+
+    /// Commits what is staged, when `digest` shows that storage holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateUnsealed`], [`Refusal::StateNone`], [`Refusal::StateDigest`],
+    /// [`Refusal::StateConflict`], and those of the TPM. It stays staged then.
+    pub(crate) fn commit(&self, digest: &[u8; 32]) -> Result<(u64, [u8; 32]), Refusal> {
+        let mut admin = self.admin.lock();
+        let admin = &mut *admin;
+        self.drop_stale(admin);
+        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
+        let staged = admin.staged.as_ref().ok_or(Refusal::StateNone)?;
+        if staged.digest != *digest {
+            return Err(Refusal::StateDigest);
+        }
+        keeper.commit(&staged.position, &staged.head)?;
+        let Some(staged) = admin.staged.take() else {
+            return Err(Refusal::StateNone);
+        };
+        let position = staged.position;
+        let mac = staged.state.last_chunk().copied().unwrap_or([0; 32]);
+        self.books.lock().ledger.sign(&mac);
+        self.anchored(&position, staged.number, &staged.head);
+        self.apply(admin, staged.change);
+        if let Some(keeper) = &mut admin.keeper {
+            let settled = self.books.lock().ledger.number();
+            keeper.settled(staged.number, settled);
+        }
+        step("effective");
+        Ok((position.counter, position.anchor))
+    }
+
+    /// Records that the TPM has taken `head`, the chain's after event `number`.
+    pub(crate) fn anchored(&self, position: &Position, number: u64, head: &[u8; 32]) {
+        let mut payload = [0; MAX_STAGED];
+        let len = Payload::Anchored {
+            counter: position.counter,
+            number,
+            head,
+            anchor: &position.anchor,
+        }
+        .encode(&mut payload)
+        .unwrap_or(0);
+        let signature = {
+            let mut books = self.books.lock();
+            books.ledger.append(&Entry {
+                payload: payload.get(..len).unwrap_or(&[]),
+                ..Entry::new(Kind::Anchored)
+            });
+            books.ledger.own().signature
+        };
+        self.recorded();
+        trace::anchored(
+            &self.identity.node,
+            number,
+            position.counter,
+            head,
+            &position.anchor,
+            &signature,
+        );
+    }
+
+    /// Drops what is staged.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateUnsealed`], [`Refusal::StateNone`]; [`Refusal::StateConflict`] when the TPM
+    /// has taken a part of it already; those of the TPM.
+    pub(crate) fn discard(&self) -> Result<(), Refusal> {
+        self.discard_in(&mut self.admin.lock())
+    }
+
+    fn discard_in(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
+        let staged = admin.staged.as_ref().ok_or(Refusal::StateNone)?;
+        if !matches!(keeper.left(&staged.position)?, Next::Extend) {
+            return Err(Refusal::StateConflict);
+        }
+        admin.staged = None;
+        self.record(&Entry {
+            uid: crate::abi::task::current().euid(),
+            ..Entry::new(Kind::Discarded)
+        });
+        Ok(())
+    }
+}
