@@ -50,7 +50,7 @@ modules:
 	@scripts/modules
 
 run: all
-	@qemu/run.sh --no-tty -- /usr/share/tcp-lsm/scenarios/main.sh
+	@qemu/story
 
 shell: all
 	@qemu/run.sh -- bash -l

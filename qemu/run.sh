@@ -16,7 +16,16 @@ included) and exits with its status. With a terminal on standard input and outpu
 otherwise its input is empty.
 
   --tpm-state DIR|none  keep the TPM's state in DIR (made if missing); none: no TPM.
-                        Without the option: a new TPM for this boot only
+                        Without the option: a new TPM for this boot only. A new TPM has endorsement
+                        keys (RSA and ECC) with certificates of a CA of its own, whose certificates
+                        are in the guest as /usr/share/tcp-lsm/swtpm-ca.pem
+  --tpm-fault FILE      the TPM's responses come through qemu/tpm-proxy with the rules in FILE
+  --tpm-log FILE        the TPM's commands and response codes, as qemu/tpm-proxy saw them, to FILE
+  --disk FILE           a disk at /var/lib/tcp-lsm, in FILE (made if missing, 64 MB): what the guest
+                        keeps over boots
+  --kill-at TEXT        kill QEMU, as a power cut would, as soon as a line of the console or of the
+                        output contains TEXT. The TPM ends by itself and keeps what it did
+  --kill-from TEXT      with --kill-at: look only after the first line that contains this TEXT
   --accel auto|kvm|tcg  auto (default) tries KVM once and remembers the answer in build/
   --icount              count instructions: one is one nanosecond of guest time (implies tcg)
   --cpus N              processors (default 2; 1 with --icount)
@@ -33,20 +42,27 @@ otherwise its input is empty.
 
 Exit status: COMMAND's, or
   124  the time limit passed
+  126  killed by --kill-at
   125  the guest could not be run, the module did not load, the guest ended without COMMAND's
-       status, or the kernel complained (oops, BUG, WARNING, KASAN, lockdep, stall, hung task),
-       whatever COMMAND's status was
+       status, the TPM did not end, or the kernel complained (oops, BUG, WARNING, KASAN, lockdep,
+       stall, hung task), whatever COMMAND's status was
 END
 }
 
 tpm=new accel=auto icount=0 cpus='' mem=1024 kernel=stock share='' out='' load=1
 parameters='' append='' console='' limit='' tty=auto
+tpm_fault='' tpm_log='' disk='' kill_at='' kill_from=''
 need() {
 	[ "$1" -ge 2 ] || die "run.sh: $2 needs a value (--help explains)"
 }
 while [ $# -gt 0 ]; do
 	case $1 in
 	--tpm-state) need $# "$1"; tpm=$2; shift ;;
+	--tpm-fault) need $# "$1"; tpm_fault=$2; shift ;;
+	--tpm-log) need $# "$1"; tpm_log=$2; shift ;;
+	--disk) need $# "$1"; disk=$2; shift ;;
+	--kill-at) need $# "$1"; kill_at=$2; tty=no; shift ;;
+	--kill-from) need $# "$1"; kill_from=$2; shift ;;
 	--accel) need $# "$1"; accel=$2; shift ;;
 	--icount) icount=1 ;;
 	--cpus) need $# "$1"; cpus=$2; shift ;;
@@ -97,6 +113,10 @@ esac
 [ -r "$initramfs/base.cpio" ] || die "no $initramfs/base.cpio; run 'make initramfs' first"
 [ $load = 0 ] || [ -r "$ko" ] || die "no $ko; run 'make modules' first, or give --no-load"
 [ -z "$share" ] || [ -d "$share" ] || die "run.sh: --share $share: not a directory"
+[ -z "$tpm_fault" ] || [ -r "$tpm_fault" ] || die "run.sh: --tpm-fault $tpm_fault: cannot be read"
+[ -z "$tpm_fault$tpm_log" ] || [ "$tpm" != none ] || die "run.sh: --tpm-fault and --tpm-log need a TPM"
+[ -z "$kill_from" ] || [ -n "$kill_at" ] || die "run.sh: --kill-from needs --kill-at"
+[ ! -e "$disk" ] || [ -f "$disk" ] || die "run.sh: --disk $disk: not a file"
 
 interactive=0
 if [ $tty = auto ] && [ -t 0 ] && [ -t 1 ]; then
@@ -135,6 +155,13 @@ new) mkdir "$run/tpm" ;;
 	binds+=(-b "$(realpath "$tpm"):/mnt/tpm")
 	;;
 esac
+if [ -n "$disk" ]; then
+	mkdir -p "$(dirname "$disk")"
+	disk=$(realpath "$disk")
+	binds+=(-b "$(dirname "$disk"):/mnt/disk")
+	ln -s "/mnt/disk/$(basename "$disk")" "$run/disk"
+fi
+[ -z "$tpm_fault" ] || cp "$tpm_fault" "$run/tpm-fault"
 
 # The second archive: what changes from boot to boot.
 files=$run/files
@@ -172,23 +199,26 @@ guest_interactive=$interactive
 guest_load=$load
 guest_parameters=$(printf %q "${parameters# }")
 guest_out=$([ -n "$out" ] && echo 1 || echo 0)
+guest_disk=$([ -n "$disk" ] && echo 1 || echo 0)
 guest_rows=$rows
 guest_columns=$columns
 guest_term=$(printf %q "${TERM:-linux}")
 END
 
-touch "$run/console" "$run/status" "$run/out.tar"
+touch "$run/console" "$run/output" "$run/status" "$run/out.tar"
 case $accel in
 kvm) machine=(-accel kvm -cpu host) ;;
 tcg)
 	machine=(-accel tcg -cpu max)
+	# On a busy host the guest gets too few of its timer's interrupts while it checks that there are any.
+	append=" no_timer_check$append"
 	if [ $icount = 1 ]; then
 		machine+=(-icount "shift=0,sleep=off")
 	fi
 	;;
 esac
 machine+=(
-	-nodefaults -display none -no-reboot -m "$mem" -smp "$cpus"
+	-nodefaults -display none -no-reboot -m "$mem" -smp "$cpus" -pidfile /mnt/run/qemu.pid
 	-kernel "$in_image" -initrd /mnt/run/initrd
 	-append "console=ttyS0 loglevel=5 panic=-1$append"
 	-chardev "file,id=console,path=/mnt/run/console" -serial chardev:console
@@ -210,36 +240,20 @@ fi
 	machine+=(-chardev "socket,id=tpm,path=/mnt/run/tpm.sock"
 		-tpmdev "emulator,id=tpm0,chardev=tpm" -device "tpm-crb,tpmdev=tpm0")
 
-# Inside the root: archive, TPM, machine. The namespace's end takes the TPM with it.
+proxy=0
+[ -z "$tpm_fault$tpm_log" ] || proxy=1
+cat >"$run/config" <<END
+base=$in_initramfs/base.cpio
+ca=$in_build/swtpm-ca
+limit=$limit
+tpm=$([ "$tpm" = none ] || [ "$tpm" = new ] && echo "$tpm" || echo kept)
+proxy=$proxy
+disk=$([ -n "$disk" ] && echo 1 || echo 0)
+kill_at=$(printf %q "$kill_at")
+kill_from=$(printf %q "$kill_from")
+END
 boot() {
-	# shellcheck disable=SC2016
-	"$top/scripts/root-exec" "${binds[@]}" bash -euo pipefail -c '
-	base=$1 limit=$2 tpm=$3 program=$4; shift 4
-	cd /mnt/run
-	# A program of the project may need a library that the base does not have.
-	for file in files/usr/bin/*; do
-		if [ -f "$file" ]; then
-			{ ldd "$file" 2>/dev/null || true; } | sed -nE "s|^.* => /([^ ]+) .*|\1|p" |
-				sed -E "s#^(lib|lib64)/#usr/&#"
-		fi
-	done | sort -u >libraries
-	grep -qx usr/bin/bash "${base%/*}/list"
-	grep -vxFf "${base%/*}/list" libraries | while IFS= read -r library; do
-		install -D -m 755 "/$library" "files/$library"
-	done || true
-	( cd files && find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc ) >extra.cpio
-	cat "$base" extra.cpio >initrd
-	if [ "$tpm" != none ]; then
-		state=/mnt/tpm
-		[ "$tpm" != new ] || state=/mnt/run/tpm
-		swtpm socket --tpm2 --tpmstate dir="$state" --ctrl type=unixio,path=/mnt/run/tpm.sock \
-			--daemon --pid file=/mnt/run/swtpm.pid --log file=/mnt/run/swtpm.log,level=1
-	fi
-	if [ "$limit" = 0 ]; then
-		"$program" "$@"
-	else
-		timeout --foreground -k 5 "$limit" "$program" "$@"
-	fi' run "$in_initramfs/base.cpio" "$limit" "$tpm" qemu-system-x86_64 "${machine[@]}"
+	"$top/scripts/root-exec" "${binds[@]}" /project/qemu/boot qemu-system-x86_64 "${machine[@]}"
 }
 status=0
 if [ $interactive = 1 ]; then
@@ -247,7 +261,7 @@ if [ $interactive = 1 ]; then
 else
 	# QEMU opens /dev/fd/4 anew: a pipe, since a file would be truncated.
 	# In the background, so that a signal is acted upon at once.
-	{ boot 4>&1 >"$run/qemu" 2>&1 || echo $? >"$run/failed"; } | cat &
+	{ boot 4>&1 >"$run/qemu" 2>&1 || echo $? >"$run/failed"; } | tee "$run/output" &
 	pipe=$!
 	trap 'kill $(jobs -p) 2>/dev/null || true; exit 125' TERM INT HUP
 	wait "$pipe" || true
@@ -256,6 +270,7 @@ else
 fi
 
 [ -z "$console" ] || cp "$run/console" "$console"
+[ -z "$tpm_log" ] || [ ! -e "$run/tpm.log" ] || cp "$run/tpm.log" "$tpm_log"
 tail_of_console() {
 	echo "--- the end of the guest's console:" >&2
 	tail -n "${1:-40}" "$run/console" >&2
@@ -267,6 +282,8 @@ if grep -aEq "$complaint" "$run/console"; then
 	grep -aEm 1 -A 40 "$complaint" "$run/console" >&2
 	exit 125
 fi
+[ ! -e "$run/tpm-stuck" ] || die "the TPM did not end after the guest"
+[ ! -e "$run/killed" ] || exit 126
 if [ -s "$run/status" ]; then
 	# A timeout after the status is a guest that could not power itself off.
 	[ "$status" = 0 ] || { tail_of_console; die "the guest reported a status but did not end well ($status)"; }
@@ -278,6 +295,7 @@ if [ -s "$run/status" ]; then
 	guest=$(cat "$run/status")
 	case $guest in
 	load) tail_of_console 15; die "the module did not load" ;;
+	disk) tail_of_console 15; die "the guest could not mount its disk" ;;
 	*) exit "$guest" ;;
 	esac
 fi

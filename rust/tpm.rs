@@ -330,6 +330,12 @@ impl ResponseCode {
         self.base() == base.code
     }
 
+    /// Whether it complains of a parameter: of what the caller gave, not of the TPM's condition.
+    pub(crate) const fn is_of_parameter(self) -> bool {
+        const FORMAT_1_AND_P: u32 = 0x0c0;
+        self.code & FORMAT_1_AND_P == FORMAT_1_AND_P
+    }
+
     /// Whether the same command may succeed a moment later. `tpm_transmit` has already sent it again
     /// for some seconds when the TPM said `RETRY` or `TESTING`, so those are not in here.
     const fn is_transient(self) -> bool {
@@ -1108,7 +1114,7 @@ impl Tpm<'_> {
     }
 
     /// Seals `secret` under the storage key, to be released only while the chosen PCRs of the
-    /// SHA-256 bank are what they are now.
+    /// SHA-256 bank are what they are now. It is released once, to see that it can be.
     ///
     /// Bit *i* of `pcrs`, of 24, chooses PCR *i*; with 0, no PCR decides.
     ///
@@ -1160,10 +1166,17 @@ impl Tpm<'_> {
         if found != policy {
             return Err(TpmError::Response("another policy than asked for"));
         }
-        Ok(Sealed {
+        let sealed = Sealed {
             private: Self::to_sized(private)?,
             public: Self::to_sized(public)?,
-        })
+        };
+        // The policy's digest and the private part are only the TPM's word: with a wrong one, nobody
+        // would ever get the secret back.
+        let released = self.unseal(parent, &sealed.private, &sealed.public, pcrs)?;
+        if !secret::equal(released.expose(), secret.expose()) {
+            return Err(TpmError::Response("another secret than was sealed"));
+        }
+        Ok(sealed)
     }
 
     /// The policy in the `TPMT_PUBLIC` of a sealed secret, if it is one.

@@ -160,6 +160,9 @@ impl Books {
 
     /// Lets go of held votes on requests that are no longer open.
     fn forget_held(&mut self) {
+        if self.held.len() == 0 {
+            return;
+        }
         let docket = &self.docket;
         self.held.retain(|held| {
             docket
@@ -176,6 +179,11 @@ impl Books {
         self.docket.revoke_all(&mut self.ledger, ended);
         self.forget_held();
         closed
+    }
+
+    /// Forgets the clocks of all last votes: a history begins.
+    pub(crate) fn clear_last_clocks(&mut self) {
+        self.last.iter_mut().for_each(NodeClock::clear);
     }
 
     /// Sets the clock of the last accepted vote of the validator in `slot`: a state that was given

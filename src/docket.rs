@@ -394,7 +394,7 @@ impl Docket {
                 return Err(refusal);
             }
         };
-        let created = ledger.number() + 1;
+        let created = ledger.number().saturating_add(1);
         let expires_ms = now_ms.saturating_add(request.timeout_ms);
         request::set_times(&mut request.encoding, created, now_ms, expires_ms)
             .map_err(|_| Refusal::NoMemory)?;

@@ -119,7 +119,7 @@ impl Node {
     ///
     /// A [`PolicyError`]; the running policy stays.
     pub(crate) fn load_policy(&self, text: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         self.admit_change(&mut admin)?;
         let generation = admin.generation + 1;
         let policy = ActivePolicy::prepare(text, generation)?;
@@ -131,6 +131,8 @@ impl Node {
         if policy.rules.version() <= running {
             return Err(Refusal::PolicyVersion.into());
         }
+        // Nothing that may fail comes after the grant has been used.
+        let policy = KBox::new(policy, GFP_KERNEL)?;
         let leave = self.leave_for(
             Op::Policy,
             text,
@@ -141,7 +143,6 @@ impl Node {
         if let Leave::Pending(id) = leave {
             return Ok(Outcome::Pending(id));
         }
-        let policy = KBox::new(policy, GFP_KERNEL)?;
         Ok(self.outcome(&mut admin, Change::Policy(policy), ())?)
     }
 
@@ -268,10 +269,11 @@ impl Node {
         key: &[u8; KEY_LEN],
         weight: u32,
     ) -> Result<Outcome<Arc<Validator>>, Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         self.admit_change(&mut admin)?;
         let set = self.validators();
         let validator = set.candidate(name, key, weight)?;
+        let changed = set.with(&validator)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::AddValidator {
             weight,
@@ -285,7 +287,7 @@ impl Node {
             return Ok(Outcome::Pending(id));
         }
         let change = Change::Validators {
-            set: set.with(&validator)?,
+            set: changed,
             validator: validator.clone(),
             kind: Kind::ValidatorAdded,
         };
@@ -299,7 +301,7 @@ impl Node {
     /// [`Refusal::ValidatorUnknown`], [`Refusal::NoValidators`] for the last one of a sealed node,
     /// [`Refusal::Denied`].
     pub(crate) fn remove_validator(&self, name: &[u8]) -> Result<Outcome<()>, Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         self.admit_change(&mut admin)?;
         let set = self.validators();
         let validator = set.by_name(name).ok_or(Refusal::ValidatorUnknown)?.clone();
@@ -307,6 +309,7 @@ impl Node {
             // Nobody could ever approve anything again.
             return Err(Refusal::NoValidators);
         }
+        let changed = set.without(&validator)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::RemoveValidator {
             name: validator.name.as_str(),
@@ -318,7 +321,7 @@ impl Node {
             return Ok(Outcome::Pending(id));
         }
         let change = Change::Validators {
-            set: set.without(&validator)?,
+            set: changed,
             validator,
             kind: Kind::ValidatorRemoved,
         };
@@ -356,7 +359,7 @@ impl Node {
     /// [`Refusal::NotInSetup`], [`Refusal::NoPolicy`], [`Refusal::NoValidators`],
     /// [`Refusal::HookMissing`] while the module is being unloaded.
     pub(crate) fn seal(&self) -> Result<Outcome<()>, Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         if self.phase() == Phase::Sealed {
             return Err(Refusal::NotInSetup);
         }
@@ -387,7 +390,7 @@ impl Node {
     ///
     /// [`Refusal::Denied`].
     pub(crate) fn change_mode(&self, mode: Mode) -> Result<Outcome<()>, Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         self.admit_change(&mut admin)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::Mode(mode)
@@ -409,7 +412,7 @@ impl Node {
     ///
     /// [`Refusal::Denied`].
     pub(crate) fn allow_unload(&self) -> Result<Outcome<()>, Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         if self.phase() != Phase::Sealed || self.is_unpinned() {
             return Ok(Outcome::Done(()));
         }

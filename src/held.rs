@@ -47,7 +47,7 @@ impl Held {
 /// All held votes.
 pub(crate) struct HeldVotes {
     /// The first `len` are in use.
-    places: KVVec<Held>,
+    places: KVVec<KBox<Held>>,
     len: usize,
 }
 
@@ -56,22 +56,20 @@ impl HeldVotes {
     pub(crate) fn new() -> Result<Self, AllocError> {
         let mut places = KVVec::with_capacity(limits::HELD, GFP_KERNEL)?;
         for _ in 0..limits::HELD {
-            places.push(
-                Held {
-                    slot: 0,
-                    request: [0; 32],
-                    len: 0,
-                    record: [0; MAX_RECORD],
-                },
-                GFP_KERNEL,
-            )?;
+            let place = Held {
+                slot: 0,
+                request: [0; 32],
+                len: 0,
+                record: [0; MAX_RECORD],
+            };
+            places.push(KBox::new(place, GFP_KERNEL)?, GFP_KERNEL)?;
         }
         Ok(Self { places, len: 0 })
     }
 
     /// The votes that are held.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Held> {
-        self.places.iter().take(self.len)
+        self.places.iter().take(self.len).map(|held| &**held)
     }
 
     /// Number of votes that are held.
@@ -108,7 +106,18 @@ impl HeldVotes {
         Ok(())
     }
 
-    /// Lets go of those that `stays` does not want, whose order may change.
+    /// Lets go of those whose bit in `marked` is set, bit 0 being that of the first.
+    pub(crate) fn drop_marked(&mut self, marked: u64) {
+        // From the end, so that the places of those still to come stay.
+        for at in (0..self.len).rev() {
+            if marked >> at & 1 != 0 {
+                self.len -= 1;
+                self.places.swap(at, self.len);
+            }
+        }
+    }
+
+    /// Lets go of those that `stays` does not want, in any order; the order of the others may change.
     pub(crate) fn retain(&mut self, mut stays: impl FnMut(&Held) -> bool) {
         let mut at = 0;
         while at < self.len {

@@ -3,10 +3,13 @@
 //! Who this node is, for this load of the module.
 
 use crate::abi::random;
-use kernel::sync::atomic::{
-    Acquire,
-    Atomic,
-    Release, //
+use kernel::{
+    str::CString,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    }, //
 };
 
 /// Name and epoch that every request binds and every vote signs.
@@ -19,8 +22,8 @@ pub(crate) struct Identity {
     pub(crate) node: [u8; 32],
     /// Value of the TPM's counter for this load; zero while unsealed or locked.
     epoch: Atomic<u64>,
-    /// Whether a TPM vouches for the name and keeps the history.
-    pub(crate) is_sealed: bool,
+    /// Vendor and firmware of the TPM that vouches for the name and keeps the history, if one does.
+    pub(crate) tpm: Option<CString>,
 }
 
 impl Identity {
@@ -31,16 +34,16 @@ impl Identity {
         Self {
             node,
             epoch: Atomic::new(0),
-            is_sealed: false,
+            tpm: None,
         }
     }
 
     /// The identity that a TPM gives, in an epoch that is zero while it has yet to begin.
-    pub(crate) fn sealed(node: [u8; 32], epoch: u64) -> Self {
+    pub(crate) fn sealed(node: [u8; 32], epoch: u64, tpm: Option<CString>) -> Self {
         Self {
             node,
             epoch: Atomic::new(epoch),
-            is_sealed: true,
+            tpm,
         }
     }
 
@@ -56,9 +59,9 @@ impl Identity {
 
     /// What vouches for the node's name and history, as `status` says it.
     pub(crate) fn sealed_by(&self) -> &'static str {
-        match self.is_sealed {
-            true => "tpm",
-            false => "unsealed",
+        match self.tpm {
+            Some(_) => "tpm",
+            None => "unsealed",
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
             COUNTER_SIZE,
             WRITTEN, //
         },
+        clock::EPOCH_STRIDE,
         refusal::Refusal, //
     },
     step::step, //
@@ -46,6 +47,9 @@ use kernel::{
 
 /// Name algorithm of both indices: TPM_ALG_SHA256.
 const NAME_ALG: u16 = 0x000b;
+
+/// The counter has to stay below this, so that the numbers of an epoch's events fit.
+const MAX_EPOCH: u64 = u64::MAX / EPOCH_STRIDE;
 
 /// The highest PCR that the key's policy may name; the TPM has 24.
 const PCRS: u32 = (1 << 24) - 1;
@@ -118,6 +122,36 @@ pub(crate) struct Committed {
     pub(crate) at_ms: u64,
 }
 
+/// What everybody may see of a keeper, without waiting for the TPM.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    /// Whether the TPM says itself that it is software.
+    pub(crate) is_software: bool,
+    /// Value of the counter, 0 when there is none.
+    pub(crate) counter: u64,
+    /// Value of the anchor.
+    pub(crate) anchor: Option<[u8; 32]>,
+    /// The last commit of this load.
+    pub(crate) committed: Option<Committed>,
+    /// As asked for at load.
+    pub(crate) settings: Settings,
+    /// Writes to NV memory by this load.
+    pub(crate) writes: u64,
+    /// Counter of the staged state.
+    pub(crate) staged: Option<u64>,
+    /// Why the node is locked or recovering.
+    pub(crate) reason: Option<Refusal>,
+    found_ms: u64,
+}
+
+impl View {
+    /// Writes to NV memory a year.
+    pub(crate) fn writes_a_year(&self) -> u64 {
+        let uptime_ms = clock::boottime_ms().saturating_sub(self.found_ms);
+        anchor::writes_a_year(self.settings.interval_s, self.writes, uptime_ms)
+    }
+}
+
 /// Settings of the module that concern the TPM.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
@@ -145,19 +179,17 @@ pub(crate) struct Keeper {
     chip: Chip,
     /// The node's name, from the attestation key.
     pub(crate) node: [u8; 32],
-    /// Vendor and firmware of the TPM.
-    pub(crate) maker: CString,
-    /// Whether the TPM says itself that it is software.
-    pub(crate) is_software: bool,
+    /// Vendor and firmware of the TPM, until somebody takes them.
+    pub(crate) maker: Option<CString>,
+    is_software: bool,
     /// As asked for at load.
-    pub(crate) settings: Settings,
+    settings: Settings,
     /// What the TPM held when it was last asked.
     pub(crate) witness: Witness,
     key: Option<StateKey>,
     /// When the TPM was found, in milliseconds since boot.
     found_ms: u64,
-    /// Writes to NV memory by this load.
-    pub(crate) writes: u64,
+    writes: u64,
     /// The last commit of this load.
     pub(crate) committed: Option<Committed>,
 }
@@ -207,15 +239,20 @@ fn index<const N: usize, T>(
 
 /// What both indices hold.
 fn witness(tpm: &Tpm<'_>, node: [u8; 32]) -> Result<Witness, TpmError> {
+    let counter = index(
+        tpm,
+        COUNTER_INDEX,
+        COUNTER_ATTRIBUTES,
+        COUNTER_SIZE,
+        u64::from_be_bytes,
+    )?;
     Ok(Witness {
         node,
-        counter: index(
-            tpm,
-            COUNTER_INDEX,
-            COUNTER_ATTRIBUTES,
-            COUNTER_SIZE,
-            u64::from_be_bytes,
-        )?,
+        counter: match counter {
+            // No TPM lives that long, and no event could be numbered.
+            Index::Value(value) if value >= MAX_EPOCH => Index::Foreign,
+            counter => counter,
+        },
         anchor: index(tpm, ANCHOR_INDEX, ANCHOR_ATTRIBUTES, ANCHOR_SIZE, |bytes| {
             bytes
         })?,
@@ -266,7 +303,7 @@ impl Keeper {
         let mut keeper = Self {
             chip,
             node,
-            maker,
+            maker: Some(maker),
             is_software: properties.is_software(),
             settings,
             witness,
@@ -313,10 +350,19 @@ impl Keeper {
         }
     }
 
-    /// Writes to NV memory a year.
-    pub(crate) fn writes_a_year(&self) -> u64 {
-        let uptime_ms = clock::boottime_ms().saturating_sub(self.found_ms);
-        anchor::writes_a_year(self.settings.interval_s, self.writes, uptime_ms)
+    /// What everybody may see.
+    pub(crate) fn view(&self, staged: Option<u64>, reason: Option<Refusal>) -> View {
+        View {
+            is_software: self.is_software,
+            counter: self.counter(),
+            anchor: self.anchor(),
+            committed: self.committed,
+            settings: self.settings,
+            writes: self.writes,
+            staged,
+            reason,
+            found_ms: self.found_ms,
+        }
     }
 
     /// Asks the TPM again what it holds.
@@ -364,26 +410,61 @@ impl Keeper {
     /// # Errors
     ///
     /// Those of the TPM.
-    pub(crate) fn repair(&mut self) -> Result<(), Refusal> {
+    fn repair(&mut self) -> Result<(), Refusal> {
         self.look()?;
         let counter = matches!(self.witness.counter, Index::Missing | Index::Foreign);
         let anchor = matches!(self.witness.anchor, Index::Missing | Index::Foreign);
         self.define(counter, anchor)
     }
 
-    /// Increments the counter.
+    /// Puts both indices in order, whatever was there before, and returns the epoch that
+    /// [`Keeper::begin_epoch`] will begin. `burnt` says that this load has used the next one already.
     ///
     /// # Errors
     ///
     /// Those of the TPM.
-    pub(crate) fn increment(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn next_epoch(&mut self, burnt: bool) -> Result<u64, Refusal> {
+        self.repair()?;
+        // What a counter begins with is the TPM's choice.
+        if burnt || !matches!(self.witness.counter, Index::Value(_)) {
+            self.increment()?;
+        }
+        Ok(self.counter().saturating_add(1))
+    }
+
+    /// Has the TPM remember `head`, then begins the epoch that [`Keeper::next_epoch`] has named.
+    ///
+    /// # Errors
+    ///
+    /// Those of the TPM.
+    pub(crate) fn begin_epoch(&mut self, head: &[u8; 32]) -> Result<Position, Refusal> {
+        let position = self.next_position(head);
+        self.extend(head)?;
+        self.increment()?;
+        Ok(position)
+    }
+
+    /// Increments the counter and returns its new value.
+    ///
+    /// # Errors
+    ///
+    /// Those of the TPM; [`Refusal::TpmFailed`] when the counter has not risen.
+    pub(crate) fn increment(&mut self) -> Result<u64, Refusal> {
+        let before = self.counter();
         {
             let tpm = self.open()?;
             tpm.nv_increment(COUNTER_INDEX)
                 .map_err(|error| refusal("incrementing the counter", error))?;
         }
         self.writes += 1;
-        self.look()
+        self.look()?;
+        match self.witness.counter {
+            Index::Value(value) if value > before => Ok(value),
+            _ => {
+                pr_err!("TPM: the counter has not risen by an increment\n");
+                Err(Refusal::TpmFailed)
+            }
+        }
     }
 
     /// Extends the anchor.
@@ -391,7 +472,7 @@ impl Keeper {
     /// # Errors
     ///
     /// Those of the TPM.
-    pub(crate) fn extend(&mut self, head: &[u8; 32]) -> Result<(), Refusal> {
+    fn extend(&mut self, head: &[u8; 32]) -> Result<(), Refusal> {
         {
             let tpm = self.open()?;
             tpm.nv_extend(ANCHOR_INDEX, head)
@@ -411,6 +492,23 @@ impl Keeper {
         }
     }
 
+    /// Asks the TPM again, and whether it still holds what it did.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateConflict`] when somebody else has moved counter or anchor, and those of the
+    /// TPM.
+    pub(crate) fn recheck(&mut self) -> Result<(), Refusal> {
+        let known = self.witness;
+        self.look()?;
+        if self.witness == known {
+            return Ok(());
+        }
+        // What was known counts: a later check must find the same.
+        self.witness = known;
+        Err(Refusal::StateConflict)
+    }
+
     /// What is left to do of a commit.
     ///
     /// # Errors
@@ -418,8 +516,13 @@ impl Keeper {
     /// [`Refusal::StateConflict`] when counter or anchor are neither what they were nor what they
     /// become, and those of the TPM.
     pub(crate) fn left(&mut self, position: &Position) -> Result<Next, Refusal> {
+        let known = self.witness;
         self.look()?;
-        anchor::next(&self.witness, position)
+        let next = anchor::next(&self.witness, position);
+        if next.is_err() {
+            self.witness = known;
+        }
+        next
     }
 
     /// Has the TPM take a commit. When that fails half-way it may be called again.
@@ -513,7 +616,9 @@ impl Keeper {
                     {
                         Refusal::StatePcr
                     }
-                    TpmError::Code(code) if code.is(ResponseCode::INTEGRITY) => Refusal::StateKey,
+                    // What it was given is no sealed key, or not one of its own.
+                    TpmError::Code(code) if code.is_of_parameter() => Refusal::StateKey,
+                    TpmError::Kernel(error) if *error == EINVAL => Refusal::StateKey,
                     _ => refusal("releasing the state key", error),
                 })?
         };

@@ -180,7 +180,9 @@ impl Ledger {
 
     /// Number of the oldest event in the ring.
     pub(crate) fn oldest(&self) -> u64 {
-        self.number() + 1 - self.ring.count
+        self.number()
+            .saturating_add(1)
+            .saturating_sub(self.ring.count)
     }
 
     /// Records an event: ticks the clock, extends the chain, and writes to the ring. Returns the

@@ -33,6 +33,7 @@ use crate::{
             COUNTER_INDEX, //
         },
         clock::{
+            first_number,
             NodeClock,
             ENTRY_LEN,
             SLOTS, //
@@ -401,19 +402,18 @@ fn reply_outcome<T>(
 
 /// Puts what the TPM keeps, and what it waits for.
 fn put_state(node: &Node, reply: &mut Message<Node>) -> Result {
-    let admin = node.admin.lock();
-    let Some(keeper) = &admin.keeper else {
+    let (Some(tpm), Some(kept)) = (&node.identity.tpm, node.kept()) else {
         return Ok(());
     };
-    reply.put_bytes(attr::TPM, keeper.maker.to_bytes_with_nul())?;
-    reply.put_u32(attr::TPM_SOFTWARE, u32::from(keeper.is_software))?;
+    reply.put_bytes(attr::TPM, tpm.to_bytes_with_nul())?;
+    reply.put_u32(attr::TPM_SOFTWARE, u32::from(kept.is_software))?;
     reply.put_u32(attr::NV_COUNTER, COUNTER_INDEX)?;
     reply.put_u32(attr::NV_ANCHOR, ANCHOR_INDEX)?;
-    put_u64(reply, attr::STATE_COUNTER, keeper.counter())?;
-    if let Some(anchor) = keeper.anchor() {
+    put_u64(reply, attr::STATE_COUNTER, kept.counter)?;
+    if let Some(anchor) = kept.anchor {
         reply.put_bytes(attr::ANCHOR, &anchor)?;
     }
-    if let Some(last) = &keeper.committed {
+    if let Some(last) = kept.committed {
         put_u64(reply, attr::ANCHORED_NUMBER, last.number)?;
         put_u64(
             reply,
@@ -421,15 +421,15 @@ fn put_state(node: &Node, reply: &mut Message<Node>) -> Result {
             clock::boottime_ms().saturating_sub(last.at_ms),
         )?;
     }
-    reply.put_u32(attr::ANCHOR_INTERVAL, keeper.settings.interval_s)?;
-    put_u64(reply, attr::NV_WRITES, keeper.writes)?;
-    put_u64(reply, attr::NV_WRITES_YEAR, keeper.writes_a_year())?;
-    reply.put_u32(attr::PCRS, keeper.settings.pcrs)?;
-    if let Some(reason) = admin.reason {
+    reply.put_u32(attr::ANCHOR_INTERVAL, kept.settings.interval_s)?;
+    put_u64(reply, attr::NV_WRITES, kept.writes)?;
+    put_u64(reply, attr::NV_WRITES_YEAR, kept.writes_a_year())?;
+    reply.put_u32(attr::PCRS, kept.settings.pcrs)?;
+    if let Some(reason) = kept.reason {
         put_text(reply, attr::STATE_REASON, reason.name())?;
     }
-    if let Some(staged) = &admin.staged {
-        put_u64(reply, attr::STAGED_COUNTER, staged.position.counter)?;
+    if let Some(counter) = kept.staged {
+        put_u64(reply, attr::STAGED_COUNTER, counter)?;
     }
     Ok(())
 }
@@ -819,9 +819,12 @@ fn event_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u64) -
     node.admit_dump(Need::Admin, dump, "event-get")?;
     let mut room = KVVec::from_elem(0, EVENT_LEN, GFP_KERNEL)?;
     // The cursor is the number of the last event told; the first call takes it from the request.
-    let first = dump.attr_u64(attr::EVENT_NUMBER).unwrap_or(1).max(1);
     if *cursor == 0 {
-        *cursor = first - 1;
+        let first = dump.attr_u64(attr::EVENT_NUMBER).unwrap_or(0);
+        // Those of other epochs are not lost: they never were of this load.
+        *cursor = first
+            .saturating_sub(1)
+            .max(first_number(node.identity.epoch()));
     }
     let mut at = node.books.lock().ledger.seek(*cursor + 1);
     loop {

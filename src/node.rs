@@ -10,6 +10,7 @@
 //! 2. The list of agents, a mutex ([`crate::agent::Agents`]).
 //! 3. [`Node::validators`], a spin lock: the pointer to the current set, no more.
 //! 4. [`Node::books`], a spin lock: ledger and docket.
+//! 5. [`Node::kept`], a spin lock: a copy of what `status` shows, no more.
 //!
 //! Hooks look labels up under RCU and read the policy under SRCU ([`Node::policy`]); those that may
 //! sleep are inside a section of [`Node::sleepers`], which unloading waits for.
@@ -38,6 +39,7 @@ use crate::{
     },
     docket::Closed,
     engine::{
+        anchor::Position,
         clock::NO_HEAD,
         event::{
             Cancelled,
@@ -51,7 +53,8 @@ use crate::{
     identity::Identity,
     keeper::{
         Keeper,
-        Settings, //
+        Settings,
+        View, //
     },
     label::Label,
     ledger::{
@@ -66,6 +69,10 @@ use crate::{
     validator::ValidatorSet, //
 };
 
+use core::ops::{
+    Deref,
+    DerefMut, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -76,6 +83,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        lock::mutex::MutexGuard,
         new_mutex,
         new_spinlock,
         rcu,
@@ -135,10 +143,47 @@ pub(crate) struct Admin {
     pub(crate) keeper: Option<Keeper>,
     /// A change that waits to be saved and committed.
     pub(crate) staged: Option<Staged>,
+    /// Digest of the state that was committed last in this load, and where that led.
+    pub(crate) last_commit: Option<([u8; 32], Position)>,
     /// Why the node is locked or recovering.
     pub(crate) reason: Option<Refusal>,
     /// What a quorum is asked to go on from.
     pub(crate) recovery: Option<Recovery>,
+}
+
+/// Leave to change what [`Node::admin`] guards; when it goes, `status` learns what has changed.
+pub(crate) struct Governing<'a> {
+    node: &'a Node,
+    admin: MutexGuard<'a, Admin>,
+}
+
+impl Deref for Governing<'_> {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.admin
+    }
+}
+
+impl DerefMut for Governing<'_> {
+    fn deref_mut(&mut self) -> &mut Admin {
+        &mut self.admin
+    }
+}
+
+impl Drop for Governing<'_> {
+    fn drop(&mut self) {
+        *self.node.kept.lock() = self.admin.view();
+    }
+}
+
+impl Admin {
+    /// What of it everybody may see.
+    fn view(&self) -> Option<View> {
+        let staged = self.staged.as_ref().map(|staged| staged.position.counter);
+        let keeper = self.keeper.as_ref()?;
+        Some(keeper.view(staged, self.reason))
+    }
 }
 
 /// See the [module's documentation](self).
@@ -175,7 +220,10 @@ pub(crate) struct Node {
     pub(crate) sleepers: Srcu,
     /// Serialises changes.
     #[pin]
-    pub(crate) admin: Mutex<Admin>,
+    admin: Mutex<Admin>,
+    /// What `status` shows of that without waiting for a TPM; `None` while unsealed.
+    #[pin]
+    kept: SpinLock<Option<View>>,
     /// Who is enrolled.
     #[pin]
     validators: SpinLock<Arc<ValidatorSet>>,
@@ -195,14 +243,16 @@ impl Node {
             pr_err!("not loaded: {refusal}\n");
             Error::from_errno(-refusal.errno())
         })?;
-        let (keeper, reason) = match found {
+        let (mut keeper, reason) = match found {
             Some((keeper, reason)) => (Some(keeper), reason),
             None => (None, None),
         };
-        let identity = match &keeper {
-            // An epoch begins when it is known what the load goes on from.
-            Some(keeper) if reason.is_some() => Identity::sealed(keeper.node, 0),
-            Some(keeper) => Identity::sealed(keeper.node, keeper.counter()),
+        let identity = match &mut keeper {
+            Some(keeper) => {
+                // An epoch begins when it is known what the load goes on from.
+                let epoch = reason.map_or(keeper.counter(), |_| 0);
+                Identity::sealed(keeper.node, epoch, keeper.maker.take())
+            }
             None => Identity::unsealed(),
         };
         let phase = match reason {
@@ -231,9 +281,11 @@ impl Node {
                     generation: 0,
                     keeper,
                     staged: None,
+                    last_commit: None,
                     reason,
                     recovery: None,
                 }, "Node::admin"),
+                kept <- new_spinlock!(None, "Node::kept"),
                 validators <- new_spinlock!(validators, "Node::validators"),
                 books <- new_spinlock!(books, "Node::books"),
                 worker <- Worker::new(),
@@ -241,6 +293,8 @@ impl Node {
             GFP_KERNEL,
         )?;
         node.worker.arm(node.clone());
+        // What was found is what `status` shows first.
+        drop(node.govern());
         match reason {
             Some(reason) => pr_warn!("locked: {reason}\n"),
             None => {
@@ -254,6 +308,28 @@ impl Node {
         }
         node.recorded();
         Ok(node)
+    }
+
+    /// Takes the lock under which policy, validators, phase, mode and state change.
+    ///
+    /// Context: process context; sleeps, as long as the TPM takes.
+    pub(crate) fn govern(&self) -> Governing<'_> {
+        Governing {
+            node: self,
+            admin: self.admin.lock(),
+        }
+    }
+
+    /// What the TPM keeps for this node, as it was when the last change ended.
+    pub(crate) fn kept(&self) -> Option<View> {
+        *self.kept.lock()
+    }
+
+    /// Calls `f` with what is staged.
+    ///
+    /// Context: as [`Node::govern`].
+    pub(crate) fn with_staged<R>(&self, f: impl FnOnce(Option<&Staged>) -> R) -> R {
+        f(self.admin.lock().staged.as_ref())
     }
 
     /// Setup or sealed.

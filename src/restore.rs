@@ -14,7 +14,8 @@ use crate::{
     engine::{
         anchor::{
             self,
-            Standing, //
+            Standing,
+            Start, //
         },
         clock::{
             NodeClock,
@@ -170,31 +171,27 @@ impl Node {
     /// [`Refusal::StateUnsealed`], [`Refusal::StateCurrent`] when the node is not locked,
     /// [`Refusal::StateStaged`], [`Refusal::PolicyView`], and those of the TPM.
     pub(crate) fn restore(&self, bytes: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         let admin = &mut *admin;
         let result = self.try_restore(admin, bytes);
         if let Err(error) = &result {
-            let refusal = error.refusal();
-            pr_warn!("state refused: {refusal}\n");
-            if self.phase() == Phase::Locked {
-                admin.reason = Some(refusal);
-            }
+            pr_warn!("state refused: {}\n", error.refusal());
         }
         result
     }
 
     fn try_restore(&self, admin: &mut Admin, bytes: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        self.drop_stale(admin);
+        self.drop_stale(admin)?;
         if admin.staged.is_some() {
             return Err(Refusal::StateStaged.into());
         }
         let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        let state = State::decode::<KernelDigest>(bytes)?;
-        keeper.look()?;
-        let standing = anchor::judge(&keeper.witness, state.head.node, &state.head.position())?;
         if self.phase() != Phase::Locked {
             return Err(Refusal::StateCurrent.into());
         }
+        let state = State::decode::<KernelDigest>(bytes)?;
+        keeper.look()?;
+        let standing = anchor::judge(&keeper.witness, state.head.node, &state.head.position())?;
         step("judged");
         let key = authenticate(keeper, &state)?;
         let mut restored = self.prepare(&state, admin.generation + 1)?;
@@ -202,6 +199,10 @@ impl Node {
         restored.pin = Some(self.pinned()?);
         if let Standing::Half = standing {
             keeper.increment()?;
+        }
+        if ![0, keeper.counter().saturating_add(1)].contains(&self.identity.epoch()) {
+            // A recovery that failed half-way has used the epoch; the next load has another.
+            return Err(Refusal::StateConflict.into());
         }
         keeper.adopt(key);
         match self.enact(admin, Change::Restore(restored))? {
@@ -221,11 +222,12 @@ impl Node {
             .map_err(|_| Refusal::StateMalformed)?;
         let mut last = KVVec::with_capacity(validators.len(), GFP_KERNEL)?;
         for validator in state.validators() {
-            let mut clock = NodeClock::new();
-            clock
-                .decode(validator.clock.as_bytes())
-                .map_err(|_| Refusal::StateMalformed)?;
-            last.push(clock, GFP_KERNEL)?;
+            last.push(NodeClock::new(), GFP_KERNEL)?;
+            if let Some(clock) = last.last_mut() {
+                clock
+                    .decode(validator.clock.as_bytes())
+                    .map_err(|_| Refusal::StateMalformed)?;
+            }
         }
         KBox::new(
             Restored {
@@ -247,9 +249,14 @@ impl Node {
         .map_err(no_memory)
     }
 
-    /// Begins the history of this load where that of `restored` ends.
+    /// Begins the history of this load where that of `restored` ends. When a restore of the same
+    /// state was discarded in this load, it has begun already and goes on.
     pub(crate) fn begin_from(&self, books: &mut Books, restored: &Restored, epoch: u64) {
+        if self.identity.epoch() == epoch {
+            return;
+        }
         self.identity.begin(epoch);
+        books.clear_last_clocks();
         books
             .ledger
             .begin(&self.identity.node, epoch, &restored.head, &restored.clock);
@@ -266,9 +273,9 @@ impl Node {
             version: crate::VERSION,
         };
         let len = version.encode(&mut payload).unwrap_or(0);
-        let sealed_by = match self.identity.is_sealed {
-            true => SealedBy::Tpm,
-            false => SealedBy::Nothing,
+        let sealed_by = match self.identity.tpm {
+            Some(_) => SealedBy::Tpm,
+            None => SealedBy::Nothing,
         };
         books.ledger.append(&Entry {
             result: sealed_by as u16,
@@ -330,9 +337,9 @@ impl Node {
     /// [`Refusal::StateCurrent`] when there is nothing to recover, [`Refusal::StateDigest`] for
     /// another state than the one the quorum is asked about, and those of [`Node::restore`].
     pub(crate) fn recover(&self, bytes: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         let admin = &mut *admin;
-        self.drop_stale(admin);
+        self.drop_stale(admin)?;
         if admin.staged.is_some() {
             return Err(Refusal::StateStaged.into());
         }
@@ -346,6 +353,7 @@ impl Node {
         if recovery.digest != sha256::digest(&[bytes]) {
             return Err(Refusal::StateDigest.into());
         }
+        self.recheck(admin)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::Recover {
             reason: recovery.reason.code(),
@@ -379,10 +387,16 @@ impl Node {
         let mut restored = self.prepare(&state, admin.generation + 1)?;
         restored.standing = Standing::Outdated as u16;
         let (counter, anchor) = (keeper.counter(), keeper.anchor().unwrap_or([0; 32]));
-        keeper.repair()?;
-        keeper.increment()?;
+        let epoch = keeper.next_epoch(self.identity.epoch() != 0)?;
         keeper.adopt(key);
-        let epoch = keeper.counter();
+        {
+            let mut books = self.books.lock();
+            self.begin_from(&mut books, &restored, epoch);
+        }
+        // First the phase: nobody is labelled by a policy that nobody has agreed to.
+        self.set_phase(Phase::Recovering);
+        self.install(admin, KBox::into_inner(restored));
+        admin.reason = Some(reason);
         admin.recovery = Some(Recovery {
             digest: sha256::digest(&[bytes]),
             reason,
@@ -391,14 +405,22 @@ impl Node {
             state: state.head.counter,
             head: *state.head.chain,
         });
-        admin.reason = Some(reason);
-        {
-            let mut books = self.books.lock();
-            self.begin_from(&mut books, &restored, epoch);
-        }
-        self.install(admin, KBox::into_inner(restored));
-        self.set_phase(Phase::Recovering);
         pr_warn!("recovering: {reason}; a quorum decides\n");
+        self.anchor_beginning(admin)?;
+        Ok(())
+    }
+
+    /// Has the TPM remember what this load has recorded so far, and begin the epoch.
+    fn anchor_beginning(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
+        let (head, number) = {
+            let books = self.books.lock();
+            (*books.ledger.head(), books.ledger.number())
+        };
+        let position = keeper.begin_epoch(&head)?;
+        self.anchored(&position, number, &head);
+        let settled = self.books.lock().ledger.number();
+        keeper.settled(number, settled);
         Ok(())
     }
 
@@ -409,7 +431,7 @@ impl Node {
     /// [`Refusal::StateUnsealed`], [`Refusal::NotInSetup`] when the node is not locked,
     /// [`Refusal::StateStaged`], and those of the TPM: then it is still locked.
     pub(crate) fn recover_to_setup(&self) -> Result<(), Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         let admin = &mut *admin;
         let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
         match self.phase() {
@@ -423,20 +445,23 @@ impl Node {
         keeper.look()?;
         let recovery = Recovery {
             digest: [0; 32],
-            reason: admin.reason.unwrap_or(Refusal::StateMissing),
+            // What the TPM says, not what somebody has tried last.
+            reason: match anchor::start(&keeper.witness) {
+                Start::Locked(reason) => reason,
+                Start::FirstUse { .. } => Refusal::StateMissing,
+            },
             counter: keeper.counter(),
             anchor: keeper.anchor().unwrap_or([0; 32]),
             state: 0,
             head: NO_HEAD,
         };
-        keeper.repair()?;
-        keeper.increment()?;
-        let epoch = keeper.counter();
+        let epoch = keeper.next_epoch(self.identity.epoch() != 0)?;
         let mut payload = [0; MAX_STAGED];
         let clock = new_clock().map_err(|_| Refusal::NoMemory)?;
-        let (head, number) = {
+        {
             let mut books = self.books.lock();
             self.identity.begin(epoch);
+            books.clear_last_clocks();
             books
                 .ledger
                 .begin(&self.identity.node, epoch, &NO_HEAD, &clock);
@@ -448,14 +473,9 @@ impl Node {
                 payload: encoded(&recovery.payload(), &mut payload),
                 ..Entry::new(Kind::Recovered)
             });
-            (*books.ledger.head(), books.ledger.number())
-        };
-        let mut position = keeper.next_position(&head);
-        position.counter = epoch;
-        keeper.extend(&head)?;
-        self.anchored(&position, number, &head);
-        let settled = self.books.lock().ledger.number();
-        keeper.settled(number, settled);
+        }
+        self.recorded();
+        self.anchor_beginning(admin)?;
         admin.reason = None;
         self.set_phase(Phase::Setup);
         pr_warn!("recovered to setup: policy and validators are forgotten\n");

@@ -258,10 +258,10 @@ impl Serve for StateFile {
         if state.0 {
             return Err(EPERM);
         }
-        match &self.node.admin.lock().staged {
+        self.node.with_staged(|staged| match staged {
             Some(staged) if self.gives == Gives::Restore => out.append(&staged.state),
             _ => Ok(()),
-        }
+        })
     }
 
     fn write(
@@ -379,39 +379,36 @@ fn status(node: &Node, out: &mut Text) -> fmt::Result {
 
 /// What the TPM keeps, and what it waits for.
 fn kept(node: &Node, out: &mut Text) -> fmt::Result {
-    let admin = node.admin.lock();
-    let Some(keeper) = &admin.keeper else {
+    let (Some(tpm), Some(kept)) = (&node.identity.tpm, node.kept()) else {
         return Ok(());
     };
     out.write_str("tpm ")?;
-    keeper
-        .maker
-        .to_bytes()
+    tpm.to_bytes()
         .iter()
         .try_for_each(|byte| out.write_char(char::from(*byte)))?;
     writeln!(out)?;
-    writeln!(out, "tpm_software {}", u8::from(keeper.is_software))?;
+    writeln!(out, "tpm_software {}", u8::from(kept.is_software))?;
     writeln!(out, "nv_counter {COUNTER_INDEX:08x}")?;
     writeln!(out, "nv_anchor {ANCHOR_INDEX:08x}")?;
-    writeln!(out, "state_counter {}", keeper.counter())?;
-    match keeper.anchor() {
+    writeln!(out, "state_counter {}", kept.counter)?;
+    match kept.anchor {
         Some(anchor) => writeln!(out, "anchor {}", Hex(&anchor))?,
         None => writeln!(out, "anchor none")?,
     }
-    if let Some(last) = &keeper.committed {
+    if let Some(last) = kept.committed {
         let ago = clock::boottime_ms().saturating_sub(last.at_ms);
         writeln!(out, "anchored {}", last.number)?;
         writeln!(out, "anchored_ms {ago}")?;
     }
-    writeln!(out, "anchor_interval {}", keeper.settings.interval_s)?;
-    writeln!(out, "nv_writes {}", keeper.writes)?;
-    writeln!(out, "nv_writes_year {}", keeper.writes_a_year())?;
-    writeln!(out, "pcrs {:x}", keeper.settings.pcrs)?;
-    match &admin.staged {
-        Some(staged) => writeln!(out, "staged {}", staged.position.counter)?,
+    writeln!(out, "anchor_interval {}", kept.settings.interval_s)?;
+    writeln!(out, "nv_writes {}", kept.writes)?;
+    writeln!(out, "nv_writes_year {}", kept.writes_a_year())?;
+    writeln!(out, "pcrs {:x}", kept.settings.pcrs)?;
+    match kept.staged {
+        Some(counter) => writeln!(out, "staged {counter}")?,
         None => writeln!(out, "staged none")?,
     }
-    match admin.reason {
+    match kept.reason {
         Some(reason) => writeln!(out, "reason {}", reason.name()),
         None => Ok(()),
     }

@@ -9,6 +9,7 @@ use crate::{
         clock,
         module,
         sha256,
+        task,
         trace, //
     },
     books::Books,
@@ -177,25 +178,47 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Refusal::StateLocked`], [`Refusal::StateStaged`].
+    /// [`Refusal::StateLocked`], [`Refusal::StateStaged`], and those of [`Node::recheck`].
     pub(crate) fn admit_change(&self, admin: &mut Admin) -> Result<(), Refusal> {
-        self.drop_stale(admin);
+        self.drop_stale(admin)?;
         match self.phase() {
             Phase::Locked | Phase::Recovering => Err(Refusal::StateLocked),
             _ if admin.staged.is_some() => Err(Refusal::StateStaged),
-            _ => Ok(()),
+            Phase::Setup => Ok(()),
+            Phase::Sealed => self.recheck(admin),
         }
     }
 
-    /// Drops what was staged too long ago, unless the TPM has taken a part of it: whoever approved a
-    /// change did not approve of its coming at any time.
-    pub(crate) fn drop_stale(&self, admin: &mut Admin) {
+    /// Makes sure that a change could be committed, before a grant is spent on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::StateConflict`] when somebody else has moved counter or anchor, and those of the
+    /// TPM.
+    pub(crate) fn recheck(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        match &mut admin.keeper {
+            Some(keeper) => keeper.recheck(),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops what was staged too long ago: whoever approved a change did not approve of its coming at
+    /// any time. What the TPM has a part of is decided, and is brought to its end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the TPM: then it is not known which of both it is.
+    pub(crate) fn drop_stale(&self, admin: &mut Admin) -> Result<(), Refusal> {
         let now = clock::boottime_ms();
         let stale = admin.staged.as_ref().is_some_and(|staged| {
             now.saturating_sub(staged.at_ms) > u64::from(limits::STAGED_S) * 1000
         });
-        if stale {
-            let _ = self.discard_in(admin);
+        if !stale {
+            return Ok(());
+        }
+        match self.discard_in(admin) {
+            Err(Refusal::StateStaged) => self.finish_commit(admin).map(|_| ()),
+            result => result,
         }
     }
 
@@ -274,7 +297,7 @@ impl Node {
                 self.begin_from(&mut books, restored, keeper.counter().saturating_add(1));
             }
             books.ledger.append(&Entry {
-                uid: crate::abi::task::current().euid(),
+                uid: task::current().euid(),
                 result: kind,
                 payload: payload.get(..len).unwrap_or(&[]),
                 ..Entry::new(Kind::Staged)
@@ -337,8 +360,8 @@ impl Node {
     /// [`Refusal::StateUnsealed`], [`Refusal::StateLocked`], [`Refusal::NotSealed`], and those of
     /// [`Node::enact`].
     pub(crate) fn checkpoint(&self) -> Result<Option<u64>, Refusal> {
-        let mut admin = self.admin.lock();
-        self.drop_stale(&mut admin);
+        let mut admin = self.govern();
+        self.drop_stale(&mut admin)?;
         let keeper = admin.keeper.as_ref().ok_or(Refusal::StateUnsealed)?;
         if let Some(staged) = &admin.staged {
             return Ok(Some(staged.position.counter));
@@ -352,6 +375,7 @@ impl Node {
         if keeper.committed.is_some_and(|last| last.settled == number) {
             return Ok(None);
         }
+        self.recheck(&mut admin)?;
         self.enact(&mut admin, Change::Checkpoint)
     }
 
@@ -362,18 +386,30 @@ impl Node {
     /// [`Refusal::StateUnsealed`], [`Refusal::StateNone`], [`Refusal::StateDigest`],
     /// [`Refusal::StateConflict`], and those of the TPM. It stays staged then.
     pub(crate) fn commit(&self, digest: &[u8; 32]) -> Result<(u64, [u8; 32]), Refusal> {
-        let mut admin = self.admin.lock();
+        let mut admin = self.govern();
         let admin = &mut *admin;
-        self.drop_stale(admin);
+        self.drop_stale(admin)?;
+        if admin.keeper.is_none() {
+            return Err(Refusal::StateUnsealed);
+        }
+        match (&admin.staged, &admin.last_commit) {
+            (Some(staged), _) if staged.digest == *digest => {}
+            (Some(_), _) => return Err(Refusal::StateDigest),
+            // Whoever asks again has not heard the answer.
+            (None, Some((last, position))) if last == digest => {
+                return Ok((position.counter, position.anchor))
+            }
+            (None, _) => return Err(Refusal::StateNone),
+        }
+        self.finish_commit(admin)
+    }
+
+    /// Has the TPM take what is staged, and makes it effective.
+    fn finish_commit(&self, admin: &mut Admin) -> Result<(u64, [u8; 32]), Refusal> {
         let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
         let staged = admin.staged.as_ref().ok_or(Refusal::StateNone)?;
-        if staged.digest != *digest {
-            return Err(Refusal::StateDigest);
-        }
         keeper.commit(&staged.position, &staged.head)?;
-        let Some(staged) = admin.staged.take() else {
-            return Err(Refusal::StateNone);
-        };
+        let staged = admin.staged.take().ok_or(Refusal::StateNone)?;
         let position = staged.position;
         let mac = staged.state.last_chunk().copied().unwrap_or([0; 32]);
         self.books.lock().ledger.sign(&mac);
@@ -383,6 +419,7 @@ impl Node {
             let settled = self.books.lock().ledger.number();
             keeper.settled(staged.number, settled);
         }
+        admin.last_commit = Some((staged.digest, position));
         step("effective");
         Ok((position.counter, position.anchor))
     }
@@ -421,23 +458,31 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Refusal::StateUnsealed`], [`Refusal::StateNone`]; [`Refusal::StateConflict`] when the TPM
-    /// has taken a part of it already; those of the TPM.
+    /// [`Refusal::StateUnsealed`], [`Refusal::StateNone`]; [`Refusal::StateStaged`] when the TPM has
+    /// taken a part of it already, so that it can only be committed; those of the TPM.
     pub(crate) fn discard(&self) -> Result<(), Refusal> {
-        self.discard_in(&mut self.admin.lock())
+        self.discard_in(&mut self.govern())
     }
 
     fn discard_in(&self, admin: &mut Admin) -> Result<(), Refusal> {
         let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
         let staged = admin.staged.as_ref().ok_or(Refusal::StateNone)?;
-        if !matches!(keeper.left(&staged.position)?, Next::Extend) {
-            return Err(Refusal::StateConflict);
+        match keeper.left(&staged.position) {
+            // Nothing of it can be committed any more when somebody else has moved the indices.
+            Ok(Next::Extend) | Err(Refusal::StateConflict) => {}
+            Ok(Next::Increment | Next::Done) => return Err(Refusal::StateStaged),
+            Err(refusal) => return Err(refusal),
         }
         admin.staged = None;
+        self.discarded();
+        Ok(())
+    }
+
+    /// Records that a staged change was dropped.
+    fn discarded(&self) {
         self.record(&Entry {
-            uid: crate::abi::task::current().euid(),
+            uid: task::current().euid(),
             ..Entry::new(Kind::Discarded)
         });
-        Ok(())
     }
 }

@@ -22,6 +22,7 @@ use crate::{
             Kind,
             Tally, //
         },
+        limits,
         refusal::Refusal,
         vote::{
             self,
@@ -38,7 +39,10 @@ use crate::{
     },
     limiter::Sender,
     node::Node,
-    validator::Validator, //
+    validator::{
+        Validator,
+        ValidatorSet, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -104,7 +108,7 @@ impl Node {
             Err(refusal) => {
                 self.counters.bump(Counter::VotesRefused);
                 // That there is no room is not the voter's doing.
-                if *refusal != Refusal::GrantLimit {
+                if !matches!(refusal, Refusal::GrantLimit | Refusal::HeldLimit) {
                     let _ = self.books.lock().ledger.voters.take(sender, now);
                 }
                 if self.may_record(sender) {
@@ -195,6 +199,7 @@ impl Node {
                 books.cast(&cast, &vote.clock, now_ms).map(Some)
             }
             Timing::Early => {
+                self.prune_held(books, &self.validators(), now_ms);
                 books.held.hold(validator.slot, vote.request, bytes)?;
                 books.ledger.append(&Entry {
                     request: *vote.request,
@@ -218,8 +223,25 @@ impl Node {
         }
     }
 
-    /// Accepts one held vote whose causes have arrived, and forgets those that no longer can be.
-    /// Says whether it accepted one: then others may follow.
+    /// Lets go of held votes that can no longer be accepted: expired, or overtaken by another vote
+    /// of the same validator.
+    fn prune_held(&self, books: &mut Books, set: &ValidatorSet, now_ms: u64) {
+        // At most as many as there are bits.
+        const _: () = assert!(limits::HELD <= u64::BITS as usize);
+        let mut dead: u64 = 0;
+        for (at, held) in books.held.iter().enumerate() {
+            let timing = VoteRecord::decode(held.record()).and_then(|record| {
+                let validator = set.by_id(record.vote.validator);
+                self.check_vote_in(books, &record, validator, now_ms)
+            });
+            if timing.is_err() {
+                dead |= 1 << at;
+            }
+        }
+        books.held.drop_marked(dead);
+    }
+
+    /// Accepts one held vote whose causes have arrived. Says whether it did: then others may follow.
     fn accept_held(&self) -> bool {
         let set = self.validators();
         let Ok(mut room) = KVec::from_elem(0, MAX_RECORD, GFP_KERNEL) else {
@@ -228,6 +250,7 @@ impl Node {
         };
         let mut books = self.books.lock();
         let now_ms = clock::boottime_ms();
+        self.prune_held(&mut books, &set, now_ms);
         let mut ready = None;
         for held in books.held.iter() {
             let Ok(record) = VoteRecord::decode(held.record()) else {
@@ -246,18 +269,20 @@ impl Node {
         let Some((validator, slot, request, len)) = ready else {
             return false;
         };
-        books
-            .held
-            .retain(|held| held.slot != slot || held.request != request);
         let bytes = room.get(..len).unwrap_or(&[]);
         let state = VoteRecord::decode(bytes)
             .and_then(|record| self.cast_or_hold(&mut books, &record, bytes, validator, now_ms));
-        drop(books);
         if let Ok(Some(state)) = state {
+            books
+                .held
+                .retain(|held| held.slot != slot || held.request != request);
+            drop(books);
             self.counters.bump(Counter::Votes);
             self.accepted(validator, state);
+            return true;
         }
-        true
+        // There is no room for the grant that it would make: it waits on.
+        false
     }
 
     /// Everything but the signature.

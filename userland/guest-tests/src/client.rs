@@ -95,6 +95,12 @@ impl Reply {
         Self { attributes }
     }
 
+    /// This reply before `other`: what both have is taken from this one.
+    pub fn before(mut self, other: Self) -> Self {
+        self.attributes.extend(other.attributes);
+        self
+    }
+
     /// The first attribute of this kind.
     pub fn bytes(&self, kind: u16) -> Option<&[u8]> {
         self.all(kind).next()

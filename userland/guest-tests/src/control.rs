@@ -281,18 +281,21 @@ fn agent_securityfs(_: &mut Ctx) -> Res {
         "validators",
         "events",
         "requests",
+        "state",
     ] {
         agent.expect(libc::EPERM, &["read", &node(name)])?;
         ensure!(
             !fs::read(node(name))
                 .map_err(|e| format!("{name}: {e}"))?
                 .is_empty()
-                || name == "requests",
+                || ["requests", "state"].contains(&name),
             "{name} is empty"
         );
     }
-    agent.expect(libc::EPERM, &["append", &node("policy")])?;
-    agent.expect(libc::EPERM, &["write", &node("policy")])?;
+    for name in ["policy", "state", "recover"] {
+        agent.expect(libc::EPERM, &["append", &node(name)])?;
+        agent.expect(libc::EPERM, &["write", &node(name)])?;
+    }
     // The one node that is an agent's own.
     let (errno, text) = agent.ask(&["self"])?;
     ensure!(
@@ -420,8 +423,9 @@ fn agent_receives(_: &mut Ctx) -> Res {
 fn agent_netlink(_: &mut Ctx) -> Res {
     sealed()?;
     let mut agent = Agent::start("a")?;
-    for command in 1..=15u8 {
-        if command == nl::AGENT_LABEL {
+    for command in 1..=20u8 {
+        // 16 is the number of the multicast.
+        if command == nl::AGENT_LABEL || command == 16 {
             continue;
         }
         for kind in ["do", "dump"] {
@@ -584,7 +588,7 @@ fn irrevocable(_: &mut Ctx) -> Res {
         stage::status_line("phase")?
     );
     ensure!(
-        stage::status_line("sealed_by")? == "unsealed",
+        stage::status_line("sealed_by")? == "tpm",
         "sealed_by {}",
         stage::status_line("sealed_by")?
     );
@@ -1242,7 +1246,8 @@ fn unload(_: &mut Ctx) -> Res {
         "tracepoints are still registered"
     );
     agent.expect(0, &["append", &path])?;
-    // Loaded again it is another node, in setup, and knows nothing of the agent or of votes for its last life.
+    // Loaded again it is the same node, locked until it gets its past back; agents and votes of its last life are
+    // nothing to it.
     let release = stage::content("/proc/sys/kernel/osrelease")?;
     let file = File::open(format!(
         "/usr/lib/modules/{}/updates/tcp_lsm.ko",
@@ -1255,18 +1260,27 @@ fn unload(_: &mut Ctx) -> Res {
     expect_errno("loading the module again", outcome(result), 0)?;
     let status = stage::status()?;
     ensure!(
-        status.phase == nl::SETUP && status.policy_version == 0,
+        status.phase == nl::LOCKED && status.policy_version == 0,
         "{status:?}"
     );
-    ensure!(status.node != node, "the node kept its name over a reload");
+    ensure!(
+        stage::status_line("reason")? == "state_missing",
+        "locked for {}",
+        stage::status_line("reason")?
+    );
+    ensure!(status.node == node, "the node has another name");
     agent.expect(0, &["netlink", "1"])?;
     agent.end()?;
     expect_refused(
         "a vote kept from the last load",
         submit(&kept),
         libc::EXDEV,
-        "vote_other_node",
+        "vote_other_epoch",
     )?;
-    // A module in setup can be removed by root as it is.
-    expect_errno("delete_module in setup", delete_module(libc::O_NONBLOCK), 0)
+    // A locked module can be removed by root as it is.
+    expect_errno(
+        "delete_module while locked",
+        delete_module(libc::O_NONBLOCK),
+        0,
+    )
 }

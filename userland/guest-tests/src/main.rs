@@ -12,6 +12,7 @@
 )]
 
 mod agent;
+mod attest;
 mod client;
 mod control;
 mod harness;
@@ -21,6 +22,7 @@ mod labels;
 mod policy;
 mod resources;
 mod stage;
+mod state;
 mod stress;
 mod votes;
 mod worker;
@@ -78,9 +80,34 @@ const GROUPS: &[Group] = &[
         tests: &[control::TESTS],
     },
     Group {
+        name: "attest",
+        boot: "",
+        tests: &[attest::TESTS],
+    },
+    Group {
         name: "resources",
         boot: "",
         tests: &[resources::TESTS],
+    },
+    Group {
+        name: "state",
+        boot: "",
+        tests: &[state::TESTS],
+    },
+    Group {
+        name: "restore",
+        boot: "",
+        tests: &[state::GIVEN],
+    },
+    Group {
+        name: "recovery",
+        boot: "",
+        tests: &[state::RECOVERY],
+    },
+    Group {
+        name: "unsealed",
+        boot: "--tpm-state none --param require_tpm=0",
+        tests: &[state::UNSEALED],
     },
     Group {
         name: "stress",

@@ -1060,6 +1060,7 @@ fn missing_attributes(_: &mut Ctx) -> Res {
         ("request-cancel without attributes", nl::REQUEST_CANCEL),
         ("vote-submit without attributes", nl::VOTE_SUBMIT),
         ("grant-revoke without attributes", nl::GRANT_REVOKE),
+        ("state-commit without attributes", nl::STATE_COMMIT),
     ] {
         cases.push((what, command, Attributes::new()));
     }
@@ -1115,6 +1116,7 @@ fn wrong_lengths(_: &mut Ctx) -> Res {
         ("request-id", nl::REQUEST_CANCEL, nl::A_REQUEST_ID, 32),
         ("request-id", nl::GRANT_REVOKE, nl::A_REQUEST_ID, 32),
         ("validator-key", nl::VALIDATOR_ADD, nl::A_VALIDATOR_KEY, 65),
+        ("state-digest", nl::STATE_COMMIT, nl::A_STATE_DIGEST, 32),
         ("mode", nl::MODE_SET, nl::A_MODE, 4),
         (
             "validator-weight",
@@ -1173,13 +1175,13 @@ fn wrong_lengths(_: &mut Ctx) -> Res {
 
 fn unknown_attributes(_: &mut Ctx) -> Res {
     stage::in_setup()?;
-    for kind in [47, 60, 100, 0x3fff] {
+    for kind in [63, 64, 100, 0x3fff] {
         let mut attributes = Attributes::new();
         attributes.u32(kind, 1);
         let (errno, text) = raw(nl::STATUS, DO, &attributes.0)?;
         expect_errno(&format!("attribute {kind} ({text})"), errno, libc::EINVAL)?;
     }
-    for command in [0, 16, 17, 100, 255] {
+    for command in [0, 16, 21, 100, 255] {
         let (errno, _) = raw(command, DO, &[])?;
         expect_errno(&format!("command {command}"), errno, libc::EOPNOTSUPP)?;
     }
@@ -1286,6 +1288,8 @@ fn privilege(_: &mut Ctx) -> Res {
     mode.u32(nl::A_MODE, nl::PERMISSIVE);
     let mut id = Attributes::new();
     id.bytes(nl::A_REQUEST_ID, &[1; 32]);
+    let mut digest = Attributes::new();
+    digest.bytes(nl::A_STATE_DIGEST, &[1; 32]);
     let cases = [
         (
             "validator-add",
@@ -1297,6 +1301,10 @@ fn privilege(_: &mut Ctx) -> Res {
         ("seal", nl::SEAL, false, Attributes::new()),
         ("mode-set", nl::MODE_SET, false, mode),
         ("unload", nl::UNLOAD, false, Attributes::new()),
+        ("state-stage", nl::STATE_STAGE, false, Attributes::new()),
+        ("state-commit", nl::STATE_COMMIT, false, digest),
+        ("state-discard", nl::STATE_DISCARD, false, Attributes::new()),
+        ("state-recover", nl::STATE_RECOVER, false, Attributes::new()),
         ("request-cancel", nl::REQUEST_CANCEL, false, id.clone()),
         ("grant-revoke", nl::GRANT_REVOKE, false, id),
         ("validator-get", nl::VALIDATOR_GET, true, Attributes::new()),
@@ -1373,9 +1381,11 @@ fn securityfs(_: &mut Ctx) -> Res {
         ("validators", false),
         ("events", false),
         ("requests", false),
+        ("state", false),
     ] {
         ensure!(
-            !stage::content(&node(name))?.is_empty() || name == "requests" || name == "validators",
+            !stage::content(&node(name))?.is_empty()
+                || ["requests", "validators", "state"].contains(&name),
             "{name} is empty"
         );
         let errno = worker::errno_as(40_001, || worker::errno_of(&fs::read(node(name))))?;
@@ -1384,7 +1394,7 @@ fn securityfs(_: &mut Ctx) -> Res {
             errno,
             if open { 0 } else { libc::EACCES },
         )?;
-        if name != "policy" {
+        if name != "policy" && name != "state" {
             let result = OpenOptions::new()
                 .write(true)
                 .open(node(name))

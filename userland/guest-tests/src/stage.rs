@@ -58,6 +58,10 @@ pub(crate) mod nl {
     pub(crate) const GRANT_GET: u8 = 13;
     pub(crate) const GRANT_REVOKE: u8 = 14;
     pub(crate) const EVENT_GET: u8 = 15;
+    pub(crate) const STATE_STAGE: u8 = 17;
+    pub(crate) const STATE_COMMIT: u8 = 18;
+    pub(crate) const STATE_DISCARD: u8 = 19;
+    pub(crate) const STATE_RECOVER: u8 = 20;
 
     pub(crate) const A_OUTCOME: u16 = 2;
     pub(crate) const A_REQUEST_ID: u16 = 3;
@@ -92,14 +96,28 @@ pub(crate) mod nl {
     pub(crate) const A_POLICY_NAME: u16 = 42;
     pub(crate) const A_POLICY_VERSION: u16 = 43;
     pub(crate) const A_POLICY_DIGEST: u16 = 44;
+    pub(crate) const A_SEALED_BY: u16 = 45;
     pub(crate) const A_EVENTS_LOST: u16 = 46;
+    pub(crate) const A_TPM: u16 = 47;
+    pub(crate) const A_NV_COUNTER: u16 = 49;
+    pub(crate) const A_NV_ANCHOR: u16 = 50;
+    pub(crate) const A_STATE_COUNTER: u16 = 51;
+    pub(crate) const A_ANCHOR: u16 = 52;
+    pub(crate) const A_NV_WRITES: u16 = 56;
+    pub(crate) const A_STATE_REASON: u16 = 58;
+    pub(crate) const A_STAGED_COUNTER: u16 = 59;
+    pub(crate) const A_STATE_DIGEST: u16 = 60;
 
     pub(crate) const SETUP: u32 = 1;
     pub(crate) const SEALED: u32 = 2;
+    pub(crate) const LOCKED: u32 = 3;
+    pub(crate) const RECOVERING: u32 = 4;
     pub(crate) const PERMISSIVE: u32 = 1;
     pub(crate) const ENFORCE: u32 = 2;
     pub(crate) const DONE: u32 = 1;
     pub(crate) const PENDING: u32 = 2;
+    pub(crate) const STAGED: u32 = 3;
+    pub(crate) const HELD: u32 = 4;
     pub(crate) const OPEN: u32 = 1;
     pub(crate) const GRANTED: u32 = 2;
     pub(crate) const DENIED: u32 = 3;
@@ -143,6 +161,9 @@ pub(crate) fn errno_name(errno: i32) -> String {
         libc::EALREADY => "EALREADY",
         libc::EINPROGRESS => "EINPROGRESS",
         libc::ESTALE => "ESTALE",
+        libc::ENODATA => "ENODATA",
+        libc::ENODEV => "ENODEV",
+        libc::EIO => "EIO",
         libc::ENOKEY => "ENOKEY",
         libc::EKEYREJECTED => "EKEYREJECTED",
         _ => return format!("errno {errno}"),
@@ -191,13 +212,13 @@ pub(crate) fn expect_refused<T>(
 /// What the module says about itself.
 #[derive(Debug)]
 pub(crate) struct Status {
-    /// `nl::SETUP` or `nl::SEALED`.
+    /// `nl::SETUP` and so on.
     pub(crate) phase: u32,
     /// `nl::PERMISSIVE` or `nl::ENFORCE`.
     pub(crate) mode: u32,
-    /// This load of this node.
+    /// This node.
     pub(crate) node: [u8; 32],
-    /// Epoch, 0 while unsealed by a TPM.
+    /// Epoch, 0 without a TPM.
     pub(crate) epoch: u64,
     /// The node's vector clock.
     pub(crate) clock: BTreeMap<u16, u64>,
@@ -291,8 +312,38 @@ pub(crate) fn open() -> Res<Client> {
     Client::open().map_err(|refused| format!("netlink: {refused:?}"))
 }
 
-/// Sends a command that answers with at most one message.
+/// Sends a command that answers with at most one message. What it stages is committed: then the outcome is done.
 pub(crate) fn call(command: u8, attributes: &Attributes) -> Result<Reply, Refused> {
+    let reply = ask(command, attributes)?;
+    match reply.u32(nl::A_OUTCOME) {
+        Some(nl::STAGED) => Ok(commit()?.before(reply)),
+        _ => Ok(reply),
+    }
+}
+
+/// The staged state; empty when nothing is staged.
+pub(crate) fn staged_state() -> std::io::Result<Vec<u8>> {
+    fs::read(format!("{SECURITYFS}/state"))
+}
+
+/// Commits what is staged, as if storage held it.
+pub(crate) fn commit() -> Result<Reply, Refused> {
+    let state = staged_state().map_err(|error| Refused {
+        errno: error.raw_os_error().unwrap_or(-1),
+        text: "reading the staged state".to_string(),
+    })?;
+    commit_digest(&Sha256::digest(&state).into())
+}
+
+/// Commits what is staged when it has this digest.
+pub(crate) fn commit_digest(digest: &[u8; 32]) -> Result<Reply, Refused> {
+    let mut attributes = Attributes::new();
+    attributes.bytes(nl::A_STATE_DIGEST, digest);
+    ask(nl::STATE_COMMIT, &attributes)
+}
+
+/// Sends a command that answers with at most one message, and leaves staged what it stages.
+pub(crate) fn ask(command: u8, attributes: &Attributes) -> Result<Reply, Refused> {
     let mut replies = Client::open()?.call(command, attributes)?;
     Ok(if replies.is_empty() {
         Reply::default()
@@ -320,7 +371,7 @@ pub(crate) fn eventually(limit: Duration, mut check: impl FnMut() -> Res) -> Res
 
 // --- policies -------------------------------------------------------------------------------------
 
-/// Why a policy was refused: the errno of the write and the diagnostic read afterwards.
+/// Why a transaction was refused: the errno of the write and the diagnostic read afterwards.
 #[derive(Debug)]
 pub(crate) struct PolicyRefused {
     /// Error number of the write.
@@ -329,8 +380,24 @@ pub(crate) struct PolicyRefused {
     pub(crate) line: String,
 }
 
-/// Writes a policy's text as one transaction; returns the line of success.
+/// Writes a policy's text as one transaction, and commits what that stages; returns the line of success.
 pub(crate) fn load_text(text: &[u8]) -> Result<String, PolicyRefused> {
+    let line = write_node("policy", text)?;
+    if !line.starts_with("staged ") {
+        return Ok(line);
+    }
+    commit().map_err(|refused| PolicyRefused {
+        errno: refused.errno,
+        line: refused.text,
+    })?;
+    // What a node without a TPM would have said.
+    let policy = status_line("policy").map_err(|line| PolicyRefused { errno: 0, line })?;
+    let name_and_version = policy.rsplit_once(' ').map_or("", |(words, _)| words);
+    Ok(format!("done policy {name_and_version}"))
+}
+
+/// Writes to a node of securityfs as one transaction; returns the line of success.
+pub(crate) fn write_node(node: &str, text: &[u8]) -> Result<String, PolicyRefused> {
     let fail = |errno: &std::io::Error| PolicyRefused {
         errno: errno.raw_os_error().unwrap_or(-1),
         line: String::new(),
@@ -338,7 +405,7 @@ pub(crate) fn load_text(text: &[u8]) -> Result<String, PolicyRefused> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(format!("{SECURITYFS}/policy"))
+        .open(format!("{SECURITYFS}/{node}"))
         .map_err(|e| fail(&e))?;
     let written = file.write(text);
     let mut line = String::new();
@@ -896,6 +963,8 @@ fn array(bytes: &[u8], at: usize) -> [u8; 32] {
 /// How a request stands after a vote.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// Whether the vote is held, and counts for nothing yet.
+    pub(crate) held: bool,
     /// `nl::OPEN` and so on.
     pub(crate) state: u32,
     /// Approving weight.
@@ -912,6 +981,7 @@ pub(crate) fn submit(record: &[u8]) -> Result<Tally, Refused> {
     attributes.bytes(nl::A_VOTE, record);
     let reply = call(nl::VOTE_SUBMIT, &attributes)?;
     Ok(Tally {
+        held: reply.u32(nl::A_OUTCOME) == Some(nl::HELD),
         state: reply.u32(nl::A_REQUEST_STATE).unwrap_or(0),
         approve: reply.u64(nl::A_APPROVE).unwrap_or(u64::MAX),
         deny: reply.u64(nl::A_DENY).unwrap_or(u64::MAX),
@@ -1038,7 +1108,11 @@ pub(crate) struct Event {
 
 /// Kinds of events.
 pub(crate) mod kind {
+    pub(crate) const LOADED: u16 = 1;
     pub(crate) const POLICY: u16 = 2;
+    pub(crate) const VALIDATOR_ADDED: u16 = 3;
+    pub(crate) const SEALED: u16 = 5;
+    pub(crate) const MODE: u16 = 6;
     pub(crate) const REQUEST: u16 = 7;
     pub(crate) const VOTE: u16 = 8;
     pub(crate) const GRANTED: u16 = 9;
@@ -1052,6 +1126,13 @@ pub(crate) mod kind {
     pub(crate) const VOTE_REFUSED: u16 = 19;
     pub(crate) const CONTROL_REFUSED: u16 = 20;
     pub(crate) const UNPINNED: u16 = 21;
+    pub(crate) const RESTORED: u16 = 22;
+    pub(crate) const STAGED: u16 = 23;
+    pub(crate) const ANCHORED: u16 = 24;
+    pub(crate) const DISCARDED: u16 = 25;
+    pub(crate) const RECOVERED: u16 = 26;
+    pub(crate) const CLOCK: u16 = 27;
+    pub(crate) const HELD: u16 = 28;
 }
 
 impl Event {

@@ -22,6 +22,7 @@ use crate::stage::{
     Request,
     Res,
     Vote,
+    Voter,
     APPROVE,
     DENY, //
 };
@@ -104,6 +105,14 @@ pub(crate) const TESTS: &[Test] = &[
     Test {
         name: "signature_for_another_epoch",
         run: another_epoch,
+    },
+    Test {
+        name: "early_vote_is_held_until_its_cause_arrives",
+        run: held,
+    },
+    Test {
+        name: "held_votes_are_bounded",
+        run: held_limit,
     },
     Test {
         name: "unknown_request",
@@ -731,14 +740,26 @@ fn inflated(_: &mut Ctx) -> Res {
     let v2 = voter(2)?;
     let node = stage::status()?.clock;
     let ahead = node.get(&v2.slot).copied().unwrap_or(0) + 1;
-    refused_then_counts(1, libc::EAGAIN, "clock_unseen", |vote, _| {
-        vote.set(v2.slot, ahead);
-        None
-    })?;
-    refused_then_counts(1, libc::EAGAIN, "clock_unseen", |vote, _| {
-        vote.set(128, 1);
-        None
-    })?;
+    // A vote that claims what another validator has not said yet is held, and counts for nothing; nor does it keep
+    // the validator from a proper one.
+    for (slot, value) in [(v2.slot, ahead), (128, 1)] {
+        let request = fresh_request()?;
+        let v1 = voter(1)?;
+        let mut vote = v1.vote(&request, APPROVE);
+        vote.set(slot, value);
+        let tally = submit(&vote.record(&v1.validator)).map_err(|e| format!("{e:?}"))?;
+        ensure!(tally.held, "a claim of slot {slot}: {tally:?}");
+        expect_tally("after the held vote", &request.id, nl::OPEN, 0, 0)?;
+        let now = voter(1)?;
+        ensure!(
+            now.accepted == v1.accepted && now.last == v1.last,
+            "the held vote changed what is known of its validator"
+        );
+        submit(&v1.record(&request, APPROVE)).map_err(|e| format!("the proper vote: {e:?}"))?;
+        expect_tally("after the proper vote", &request.id, nl::OPEN, 1, 0)?;
+        // What is held for a request goes with it.
+        stage::cancel(&request.id).map_err(|e| format!("{e:?}"))?;
+    }
     refused_then_counts(1, libc::EAGAIN, "clock_unseen", |vote, _| {
         vote.set(0, u64::MAX);
         None
@@ -759,6 +780,108 @@ fn inflated(_: &mut Ctx) -> Res {
     submit(&vote.record(&v3.validator))
         .map_err(|e| format!("all that the node has seen: {e:?}"))?;
     Ok(())
+}
+
+/// A vote of validator `number` whose cause is the next vote of another.
+fn early(number: u32, request: &Request, cause: &Voter) -> Res<(Voter, Vec<u8>)> {
+    let voter = voter(number)?;
+    let mut vote = voter.vote(request, APPROVE);
+    let seen = stage::status()?.clock.get(&cause.slot).copied();
+    vote.set(cause.slot, seen.unwrap_or(0) + 1);
+    let record = vote.record(&voter.validator);
+    Ok((voter, record))
+}
+
+fn held(_: &mut Ctx) -> Res {
+    sealed()?;
+    let request = fresh_request()?;
+    let before = stage::status()?;
+    let v2 = voter(2)?;
+    let (v1, record) = early(1, &request, &v2)?;
+    let tally = submit(&record).map_err(|e| format!("{e:?}"))?;
+    ensure!(
+        tally.held && tally.state == nl::OPEN,
+        "the early vote: {tally:?}"
+    );
+    expect_refused(
+        "the same again",
+        submit(&record),
+        libc::EEXIST,
+        "vote_duplicate",
+    )?;
+    // Whoever holds the cause decides when: the votes count in the order of cause and effect.
+    let tally = submit(&v2.record(&request, APPROVE)).map_err(|e| format!("{e:?}"))?;
+    ensure!(!tally.held, "the cause: {tally:?}");
+    expect_tally("after the cause", &request.id, nl::OPEN, 2, 0)?;
+    let events = stage::events_after(before.event)?;
+    let order: Vec<_> = events
+        .iter()
+        .filter(|e| [kind::HELD, kind::VOTE].contains(&e.kind))
+        .map(|e| (e.kind, e.slot))
+        .collect();
+    ensure!(
+        order
+            == [
+                (kind::HELD, v1.slot),
+                (kind::VOTE, v2.slot),
+                (kind::VOTE, v1.slot)
+            ],
+        "held and counted: {order:?}"
+    );
+    ensure!(
+        events
+            .iter()
+            .filter(|e| e.slot == v1.slot && e.kind != kind::VOTE_REFUSED)
+            .all(|e| e.bytes.ends_with(&record)),
+        "the events do not hold the vote"
+    );
+    ensure!(
+        voter(1)?.accepted == v1.accepted + 1,
+        "the held vote was not counted as its validator's"
+    );
+    Ok(())
+}
+
+fn held_limit(_: &mut Ctx) -> Res {
+    sealed()?;
+    let v2 = voter(2)?;
+    let mut requests = Vec::new();
+    for _ in 0..4 {
+        let request = fresh_request()?;
+        let (_, record) = early(1, &request, &v2)?;
+        let tally = submit(&record).map_err(|e| format!("{e:?}"))?;
+        ensure!(tally.held, "an early vote: {tally:?}");
+        requests.push(request);
+    }
+    let fifth = fresh_request()?;
+    let (v1, record) = early(1, &fifth, &v2)?;
+    expect_refused("a fifth", submit(&record), libc::EAGAIN, "held_limit")?;
+    // One validator's fill no room of another's.
+    let (_, record) = early(3, &fifth, &v2)?;
+    let tally = submit(&record).map_err(|e| format!("{e:?}"))?;
+    ensure!(tally.held, "another's early vote: {tally:?}");
+    // A held vote must be genuine: nobody fills a validator's room but itself.
+    let sixth = fresh_request()?;
+    let mut vote = voter(4)?.vote(&sixth, APPROVE);
+    vote.set(v2.slot, u64::MAX);
+    expect_refused(
+        "a forged early vote",
+        submit(&vote.record(&Validator::test(3))),
+        libc::EKEYREJECTED,
+        "vote_forged",
+    )?;
+    // With its request a held vote goes, and makes room.
+    for request in &requests {
+        stage::cancel(&request.id).map_err(|e| format!("{e:?}"))?;
+    }
+    let (_, record) = early(1, &fifth, &v2)?;
+    let tally = submit(&record).map_err(|e| format!("{e:?}"))?;
+    ensure!(tally.held, "when there is room: {tally:?}");
+    ensure!(
+        voter(1)?.last == v1.last,
+        "held votes moved the validator's clock"
+    );
+    cancel_all()
 }
 
 fn regressing(_: &mut Ctx) -> Res {
@@ -1255,8 +1378,7 @@ fn flood(_: &mut Ctx) -> Res {
     let forged = v1.vote(&request, APPROVE).record(&Validator::test(2));
     let proper = v1.record(&request, APPROVE);
     // A user may have 32 votes refused in a row; then it is not heard for a while, whatever it sends.
-    let mut records = vec![forged; 60];
-    records.push(proper.clone());
+    let records = vec![forged.clone(); 60];
     let answers = submit_as(30_001, &records)?;
     for (n, answer) in answers.iter().enumerate().take(32) {
         expect_refused(
@@ -1271,18 +1393,24 @@ fn flood(_: &mut Ctx) -> Res {
         .filter(|a| matches!(a, Err(e) if e.errno == libc::EBUSY))
         .count();
     ensure!(limited > 0, "60 forged votes in a row never met the limit");
-    expect_refused(
-        "the last of the flood",
-        answers.get(59).cloned().ok_or("lost")?,
-        libc::EBUSY,
-        "rate_limited",
-    )?;
-    expect_refused(
-        "even a proper vote from that user",
-        answers.last().cloned().ok_or("lost")?,
-        libc::EBUSY,
-        "rate_limited",
-    )?;
+    // Eight votes a second are heard again, whatever they are: one may come just in time, not five.
+    let mut answer = Err("no attempt".to_string());
+    for _ in 0..5 {
+        let spare = fresh_request()?;
+        let mut records = vec![forged.clone(); 12];
+        records.push(voter(3)?.record(&spare, APPROVE));
+        let answers = submit_as(30_001, &records)?;
+        answer = expect_refused(
+            "even a proper vote from that user",
+            answers.last().cloned().ok_or("lost")?,
+            libc::EBUSY,
+            "rate_limited",
+        );
+        if answer.is_ok() {
+            break;
+        }
+    }
+    answer?;
     // The validator it named is none the worse: its vote counts from another user.
     expect_tally("after the flood", &request.id, nl::OPEN, 0, 0)?;
     let now = voter(1)?;

@@ -12,6 +12,8 @@ use clap_complete::Shell;
 
 use crate::{
     agent,
+    attest,
+    audit,
     clock,
     completions,
     doctor,
@@ -25,6 +27,7 @@ use crate::{
     policy,
     request,
     seal,
+    state,
     status,
     unload,
     validator,
@@ -63,7 +66,7 @@ enum Command {
     },
     /// Check whether this machine is protected, and say what to do
     #[command(after_help = "Example:\n  tcpctl doctor")]
-    Doctor,
+    Doctor(doctor::Command),
     /// Keys of validators
     #[command(
         subcommand,
@@ -86,13 +89,16 @@ enum Command {
     ///
     /// Irrevocable while the module is loaded; it pins itself in memory.
     #[command(after_help = "Example:\n  tcpctl seal")]
-    Seal,
+    Seal(seal::Command),
     /// Enforce verdicts, or only write them down; in a sealed node this takes a quorum
     #[command(after_help = "Example:\n  tcpctl mode enforce")]
     Mode(mode::Command),
     /// Let the module be removed; in a sealed node this takes a quorum
     #[command(after_help = "Example:\n  tcpctl unload --wait && rmmod tcp_lsm")]
     Unload(unload::Command),
+    /// What the node keeps over a restart, sealed by its TPM
+    #[command(subcommand, after_help = "Example:\n  tcpctl state restore")]
+    State(state::Command),
     /// Labelled process trees
     #[command(
         subcommand,
@@ -117,6 +123,18 @@ enum Command {
     /// The node's vector clock
     #[command(subcommand, after_help = "Example:\n  tcpctl clock show")]
     Clock(clock::Command),
+    /// Prove to another machine which node this is and how far its history goes
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tcpctl attest quote --nonce $NONCE --out node.quote"
+    )]
+    Attest(attest::Command),
+    /// Verify on any machine what a node did
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tcpctl audit verify node.log --policy builder.policy"
+    )]
+    Audit(audit::Command),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  tcpctl completions bash > /etc/bash_completion.d/tcpctl")]
     Completions {
@@ -141,19 +159,22 @@ impl Cli {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
         match &self.command {
             Command::Status { counters } => status::run(*counters, output),
-            Command::Doctor => doctor::run(output),
+            Command::Doctor(command) => doctor::run(command, output),
             Command::Key(command) => key::run(command, output),
             Command::Validator(command) => validator::run(command, output),
             Command::Policy(command) => policy::run(command, output),
-            Command::Seal => seal::run(output),
+            Command::Seal(command) => seal::run(command, output),
             Command::Mode(command) => mode::run(command, output),
             Command::Unload(command) => unload::run(command, output),
+            Command::State(command) => state::run(command, output),
             Command::Agent(command) => agent::run(command, output),
             Command::Request(command) => request::run(command, output),
             Command::Vote(command) => vote::run(command, output),
             Command::Grant(command) => grant::run(command, output),
             Command::Events(command) => events::run(command, output),
             Command::Clock(command) => clock::run(command, output),
+            Command::Attest(command) => attest::run(command, output),
+            Command::Audit(command) => audit::run(command, output),
             Command::Completions { shell } => completions::run(*shell, output),
             Command::Man { out } => man::run(out, output),
         }

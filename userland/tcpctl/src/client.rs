@@ -53,6 +53,10 @@ mod command {
     pub(crate) const GRANT_REVOKE: u8 = 14;
     pub(crate) const EVENT_GET: u8 = 15;
     pub(crate) const EVENT: u8 = 16;
+    pub(crate) const STATE_STAGE: u8 = 17;
+    pub(crate) const STATE_COMMIT: u8 = 18;
+    pub(crate) const STATE_DISCARD: u8 = 19;
+    pub(crate) const STATE_RECOVER: u8 = 20;
 }
 
 /// Attributes of the set `main`.
@@ -102,6 +106,22 @@ mod attribute {
     pub(crate) const POLICY_DIGEST: u16 = 44;
     pub(crate) const SEALED_BY: u16 = 45;
     pub(crate) const EVENTS_LOST: u16 = 46;
+    pub(crate) const TPM: u16 = 47;
+    pub(crate) const TPM_SOFTWARE: u16 = 48;
+    pub(crate) const NV_COUNTER: u16 = 49;
+    pub(crate) const NV_ANCHOR: u16 = 50;
+    pub(crate) const STATE_COUNTER: u16 = 51;
+    pub(crate) const ANCHOR: u16 = 52;
+    pub(crate) const ANCHORED_NUMBER: u16 = 53;
+    pub(crate) const ANCHORED_MS: u16 = 54;
+    pub(crate) const ANCHOR_INTERVAL: u16 = 55;
+    pub(crate) const NV_WRITES: u16 = 56;
+    pub(crate) const NV_WRITES_YEAR: u16 = 57;
+    pub(crate) const STATE_REASON: u16 = 58;
+    pub(crate) const STAGED_COUNTER: u16 = 59;
+    pub(crate) const STATE_DIGEST: u16 = 60;
+    pub(crate) const PCRS: u16 = 61;
+    pub(crate) const HELD: u16 = 62;
     /// Of the set `counter`.
     pub(crate) const COUNTER_NAME: u16 = 1;
     /// Of the set `counter`.
@@ -109,7 +129,13 @@ mod attribute {
 }
 
 /// Outcome: the command has taken effect.
+const OUTCOME_DONE: u32 = 1;
+/// Outcome: a quorum is needed.
 const OUTCOME_PENDING: u32 = 2;
+/// Outcome: the change takes effect when the state has been saved and committed.
+const OUTCOME_STAGED: u32 = 3;
+/// Outcome of a vote: its causes have not arrived.
+const OUTCOME_HELD: u32 = 4;
 
 /// State of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +203,72 @@ impl Mode {
     }
 }
 
+/// What the node can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Root may change everything.
+    Setup,
+    /// Governance takes a quorum.
+    Sealed,
+    /// The state has to be restored.
+    Locked,
+    /// A quorum decides whether an older state is taken.
+    Recovering,
+}
+
+impl Phase {
+    fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::Setup),
+            2 => Some(Self::Sealed),
+            3 => Some(Self::Locked),
+            4 => Some(Self::Recovering),
+            _ => None,
+        }
+    }
+
+    /// Name, as the specification has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Sealed => "sealed",
+            Self::Locked => "locked",
+            Self::Recovering => "recovering",
+        }
+    }
+}
+
+/// The TPM that the node is sealed by, and what it holds. See `Documentation/sealed-state.rst`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealing {
+    /// Vendor and firmware of the TPM.
+    pub(crate) tpm: String,
+    /// The TPM says itself that it is software.
+    pub(crate) software: bool,
+    /// NV index of the counter.
+    pub(crate) nv_counter: u32,
+    /// NV index of the anchor.
+    pub(crate) nv_anchor: u32,
+    /// Value of the counter, unless it is missing.
+    pub(crate) counter: Option<u64>,
+    /// Value of the anchor, unless nothing was ever committed.
+    pub(crate) anchor: Option<[u8; 32]>,
+    /// Number of the last event that the anchor covers.
+    pub(crate) anchored: Option<u64>,
+    /// Milliseconds since the last commit.
+    pub(crate) anchored_ms: Option<u64>,
+    /// Seconds between checkpoints.
+    pub(crate) interval: u32,
+    /// Writes to NV memory by this load.
+    pub(crate) nv_writes: u64,
+    /// Those of a year.
+    pub(crate) nv_writes_year: u64,
+    /// Counter of the staged state, when there is one.
+    pub(crate) staged: Option<u64>,
+    /// Bit mask of the PCRs in the state key's policy.
+    pub(crate) pcrs: u32,
+}
+
 /// What the running policy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PolicyStatus {
@@ -193,13 +285,15 @@ pub(crate) struct PolicyStatus {
 pub(crate) struct Status {
     /// Version of the module.
     pub(crate) version: String,
-    /// Sealed, rather than in setup.
-    pub(crate) sealed: bool,
+    /// What the node can be asked for.
+    pub(crate) phase: Phase,
+    /// Name of the refusal that keeps the node locked.
+    pub(crate) reason: Option<String>,
     /// Mode of enforcement.
     pub(crate) mode: Mode,
     /// The node's name.
     pub(crate) node: [u8; 32],
-    /// Counter of loads; 0 while unsealed by a TPM.
+    /// The counter's value for this load; 0 while unsealed by a TPM.
     pub(crate) epoch: u64,
     /// `tpm` or `unsealed`.
     pub(crate) sealed_by: String,
@@ -221,6 +315,10 @@ pub(crate) struct Status {
     pub(crate) counters: Vec<(String, u64)>,
     /// Attached hooks.
     pub(crate) hooks: Vec<String>,
+    /// Votes that wait for their causes.
+    pub(crate) held: u32,
+    /// The TPM, when there is one.
+    pub(crate) sealing: Option<Sealing>,
 }
 
 /// An enrolled validator.
@@ -314,6 +412,8 @@ pub(crate) struct Accepted {
     pub(crate) deny: u64,
     /// Weight of all validators.
     pub(crate) total: u64,
+    /// Not counted yet: it refers to a vote that the node has not seen.
+    pub(crate) held: bool,
 }
 
 /// An event as it travels.
@@ -327,13 +427,31 @@ pub(crate) struct Event {
     pub(crate) chain: [u8; 32],
 }
 
+/// What became of a governance command that the node took.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    /// The reply.
+    pub(crate) reply: Attributes,
+    /// Not in effect yet: the counter of the state that has to be saved and committed first.
+    pub(crate) staged: Option<u64>,
+}
+
 /// Outcome of a governance command.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// It has taken effect.
-    Done(Attributes),
+    /// The node took it.
+    Taken(Taken),
     /// A quorum is needed; the request.
     Pending([u8; 32]),
+}
+
+/// A commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The counter's value now.
+    pub(crate) counter: u64,
+    /// The anchor's value now.
+    pub(crate) anchor: [u8; 32],
 }
 
 /// How long to wait for a quorum.
@@ -402,6 +520,61 @@ fn slot(attributes: &Attributes) -> Option<u16> {
         .and_then(|slot| u16::try_from(slot).ok())
 }
 
+impl Taken {
+    /// What the securityfs node said: in effect already.
+    pub(crate) fn done() -> Self {
+        Self {
+            reply: Attributes::default(),
+            staged: None,
+        }
+    }
+
+    /// What the securityfs node said: staged, with that counter.
+    pub(crate) fn staged(counter: u64) -> Self {
+        Self {
+            reply: Attributes::default(),
+            staged: Some(counter),
+        }
+    }
+
+    fn parse(reply: Attributes) -> Result<Self> {
+        let staged = match reply.u32(attribute::OUTCOME) {
+            Some(OUTCOME_STAGED) => Some(
+                reply
+                    .u64(attribute::STAGED_COUNTER)
+                    .ok_or_else(|| incomplete("staged-counter"))?,
+            ),
+            Some(OUTCOME_DONE) => None,
+            _ => return Err(incomplete("outcome")),
+        };
+        Ok(Self { reply, staged })
+    }
+}
+
+impl Sealing {
+    /// [`None`] without a TPM.
+    fn parse(reply: &Attributes) -> Option<Self> {
+        Some(Self {
+            tpm: reply.string(attribute::TPM)?,
+            software: reply.u32(attribute::TPM_SOFTWARE) == Some(1),
+            nv_counter: reply.u32(attribute::NV_COUNTER).unwrap_or(0),
+            nv_anchor: reply.u32(attribute::NV_ANCHOR).unwrap_or(0),
+            // No counter that was ever incremented is zero.
+            counter: reply
+                .u64(attribute::STATE_COUNTER)
+                .filter(|counter| *counter > 0),
+            anchor: reply.array(attribute::ANCHOR),
+            anchored: reply.u64(attribute::ANCHORED_NUMBER),
+            anchored_ms: reply.u64(attribute::ANCHORED_MS),
+            interval: reply.u32(attribute::ANCHOR_INTERVAL).unwrap_or(0),
+            nv_writes: reply.u64(attribute::NV_WRITES).unwrap_or(0),
+            nv_writes_year: reply.u64(attribute::NV_WRITES_YEAR).unwrap_or(0),
+            staged: reply.u64(attribute::STAGED_COUNTER),
+            pcrs: reply.u32(attribute::PCRS).unwrap_or(0),
+        })
+    }
+}
+
 impl Status {
     fn parse(reply: &Attributes) -> Result<Self> {
         let counters = reply
@@ -428,11 +601,11 @@ impl Status {
         };
         Ok(Self {
             version: reply.string(attribute::VERSION).unwrap_or_default(),
-            sealed: match reply.u32(attribute::PHASE) {
-                Some(1) => false,
-                Some(2) => true,
-                _ => return Err(incomplete("phase")),
-            },
+            phase: reply
+                .u32(attribute::PHASE)
+                .and_then(Phase::from_u32)
+                .ok_or_else(|| incomplete("phase"))?,
+            reason: reply.string(attribute::STATE_REASON),
             mode: match reply.u32(attribute::MODE) {
                 Some(1) => Mode::Permissive,
                 Some(2) => Mode::Enforce,
@@ -460,6 +633,8 @@ impl Status {
             total: reply.u64(attribute::TOTAL).unwrap_or(0),
             counters,
             hooks: reply.all(attribute::HOOK).map(crate::genl::text).collect(),
+            held: reply.u32(attribute::HELD).unwrap_or(0),
+            sealing: Sealing::parse(reply),
         })
     }
 
@@ -550,6 +725,21 @@ impl Grant {
                 .to_vec(),
             uses_left: reply.u32(attribute::USES_LEFT).unwrap_or(0),
             remaining_ms: reply.u64(attribute::REMAINING_MS).unwrap_or(0),
+        })
+    }
+}
+
+impl Accepted {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            id: reply
+                .array(attribute::REQUEST_ID)
+                .ok_or_else(|| incomplete("request-id"))?,
+            state: state(reply)?,
+            approve: reply.u64(attribute::APPROVE).unwrap_or(0),
+            deny: reply.u64(attribute::DENY).unwrap_or(0),
+            total: reply.u64(attribute::TOTAL).unwrap_or(0),
+            held: reply.u32(attribute::OUTCOME) == Some(OUTCOME_HELD),
         })
     }
 }
@@ -652,7 +842,7 @@ impl Client {
                 .ok_or_else(|| incomplete("request-id"))?;
             Ok(Outcome::Pending(id))
         } else {
-            Ok(Outcome::Done(reply))
+            Ok(Outcome::Taken(Taken::parse(reply)?))
         }
     }
 
@@ -809,15 +999,57 @@ impl Client {
             .bytes(attribute::VOTE, record)
             .map_err(unsendable)?;
         let reply = self.call_one(command::VOTE_SUBMIT, &attributes)?;
-        Ok(Accepted {
-            id: reply
-                .array(attribute::REQUEST_ID)
-                .ok_or_else(|| incomplete("request-id"))?,
-            state: state(&reply)?,
-            approve: reply.u64(attribute::APPROVE).unwrap_or(0),
-            deny: reply.u64(attribute::DENY).unwrap_or(0),
-            total: reply.u64(attribute::TOTAL).unwrap_or(0),
+        Accepted::parse(&reply)
+    }
+
+    /// Stages a checkpoint, or names what is staged already: the counter of the state that has to be saved, or [`None`]
+    /// when nothing has been recorded since the last commit.
+    ///
+    /// # Errors
+    ///
+    /// `state_unsealed`, `state_locked`.
+    pub(crate) fn state_stage(&mut self) -> Result<Option<u64>> {
+        Ok(Taken::parse(self.call_one(command::STATE_STAGE, &Builder::new())?)?.staged)
+    }
+
+    /// Commits the staged state; `digest` is that of what storage holds.
+    ///
+    /// # Errors
+    ///
+    /// `state_none`, `state_digest`, `state_conflict`, `tpm_*`.
+    pub(crate) fn state_commit(&mut self, digest: &[u8; 32]) -> Result<Committed> {
+        let attributes = Builder::new()
+            .bytes(attribute::STATE_DIGEST, digest)
+            .map_err(unsendable)?;
+        let reply = self.call_one(command::STATE_COMMIT, &attributes)?;
+        Ok(Committed {
+            counter: reply
+                .u64(attribute::STATE_COUNTER)
+                .ok_or_else(|| incomplete("state-counter"))?,
+            anchor: reply
+                .array(attribute::ANCHOR)
+                .ok_or_else(|| incomplete("anchor"))?,
         })
+    }
+
+    /// Drops the staged change.
+    ///
+    /// # Errors
+    ///
+    /// `state_none`; `state_conflict` once the TPM has seen it.
+    pub(crate) fn state_discard(&mut self) -> Result<()> {
+        self.call_one(command::STATE_DISCARD, &Builder::new())?;
+        Ok(())
+    }
+
+    /// Forgets policy and validators of a locked node, and begins setup.
+    ///
+    /// # Errors
+    ///
+    /// `state_current`, `state_unsealed`, `tpm_*`.
+    pub(crate) fn state_recover(&mut self) -> Result<()> {
+        self.call_one(command::STATE_RECOVER, &Builder::new())?;
+        Ok(())
     }
 
     /// The live grants.
@@ -1025,7 +1257,7 @@ impl EventStream {
     }
 }
 
-/// Runs a governance command to its end: done, or pending, or waited for and run again.
+/// Runs a governance command until the node takes it, or it is pending: when a quorum is waited for, it is run again.
 ///
 /// # Errors
 ///
@@ -1035,9 +1267,9 @@ pub(crate) fn settle(
     patience: Patience,
     announce: impl Fn(&[u8; 32]),
     mut command: impl FnMut(&mut Client) -> Result<Outcome>,
-) -> Result<Attributes> {
+) -> Result<Taken> {
     let id = match command(client)? {
-        Outcome::Done(reply) => return Ok(reply),
+        Outcome::Taken(taken) => return Ok(taken),
         Outcome::Pending(id) => id,
     };
     if !patience.wait {
@@ -1049,7 +1281,7 @@ pub(crate) fn settle(
     announce(&id);
     client.wait(&id, patience)?;
     match command(client)? {
-        Outcome::Done(reply) => Ok(reply),
+        Outcome::Taken(taken) => Ok(taken),
         Outcome::Pending(id) => Err(Error::Pending {
             request: hex::encode(id),
             waited: false,
@@ -1140,6 +1372,22 @@ mod tests {
             ("policy-digest", attribute::POLICY_DIGEST),
             ("sealed-by", attribute::SEALED_BY),
             ("events-lost", attribute::EVENTS_LOST),
+            ("tpm", attribute::TPM),
+            ("tpm-software", attribute::TPM_SOFTWARE),
+            ("nv-counter", attribute::NV_COUNTER),
+            ("nv-anchor", attribute::NV_ANCHOR),
+            ("state-counter", attribute::STATE_COUNTER),
+            ("anchor", attribute::ANCHOR),
+            ("anchored-number", attribute::ANCHORED_NUMBER),
+            ("anchored-ms", attribute::ANCHORED_MS),
+            ("anchor-interval", attribute::ANCHOR_INTERVAL),
+            ("nv-writes", attribute::NV_WRITES),
+            ("nv-writes-year", attribute::NV_WRITES_YEAR),
+            ("state-reason", attribute::STATE_REASON),
+            ("staged-counter", attribute::STAGED_COUNTER),
+            ("state-digest", attribute::STATE_DIGEST),
+            ("pcrs", attribute::PCRS),
+            ("held", attribute::HELD),
             ("name", attribute::COUNTER_NAME),
             ("value", attribute::COUNTER_VALUE),
             ("status", command::STATUS.into()),
@@ -1158,12 +1406,19 @@ mod tests {
             ("grant-revoke", command::GRANT_REVOKE.into()),
             ("event-get", command::EVENT_GET.into()),
             ("event", command::EVENT.into()),
+            ("state-stage", command::STATE_STAGE.into()),
+            ("state-commit", command::STATE_COMMIT.into()),
+            ("state-discard", command::STATE_DISCARD.into()),
+            ("state-recover", command::STATE_RECOVER.into()),
             (
                 "permissive",
                 u16::try_from(Mode::Permissive.number()).unwrap(),
             ),
             ("enforce", u16::try_from(Mode::Enforce.number()).unwrap()),
+            ("done", u16::try_from(OUTCOME_DONE).unwrap()),
             ("pending", u16::try_from(OUTCOME_PENDING).unwrap()),
+            ("staged", u16::try_from(OUTCOME_STAGED).unwrap()),
+            ("held", u16::try_from(OUTCOME_HELD).unwrap()),
         ] {
             let found = numbers(&specification, name);
             assert!(found.contains(&number), "{name}: {number} not in {found:?}");
@@ -1174,6 +1429,12 @@ mod tests {
             assert!(numbers(&specification, name).contains(&number), "{name}");
         }
         assert_eq!(RequestState::from_u32(6), None);
+        for phase in 1..=4 {
+            let name = Phase::from_u32(phase).unwrap().name();
+            let number = u16::try_from(phase).unwrap();
+            assert!(numbers(&specification, name).contains(&number), "{name}");
+        }
+        assert_eq!(Phase::from_u32(5), None);
     }
 
     fn id(byte: u8) -> [u8; 32] {
@@ -1205,7 +1466,8 @@ mod tests {
                 .unwrap()
         };
         let status = Status::parse(&build(0).received()).unwrap();
-        assert!(status.sealed && status.policy.is_none());
+        assert_eq!(status.phase, Phase::Sealed);
+        assert!(status.policy.is_none() && status.sealing.is_none());
         assert_eq!((status.mode, status.epoch), (Mode::Permissive, 7));
         assert_eq!(status.counter("votes"), 3);
         assert_eq!(status.hooks, ["file_open", "bpf"]);
@@ -1222,10 +1484,47 @@ mod tests {
             .unwrap();
         let policy = Status::parse(&policy.received()).unwrap().policy.unwrap();
         assert_eq!((policy.name.as_str(), policy.version), ("web", 4));
+        let tpm = build(0)
+            .string(attribute::TPM, "SW   2019.1023")
+            .and_then(|b| b.u32(attribute::TPM_SOFTWARE, 1))
+            .and_then(|b| b.u64(attribute::STATE_COUNTER, 6))
+            .and_then(|b| b.bytes(attribute::ANCHOR, &id(3)))
+            .and_then(|b| b.u64(attribute::STAGED_COUNTER, 7))
+            .and_then(|b| b.string(attribute::STATE_REASON, "state_missing"))
+            .unwrap();
+        let status = Status::parse(&tpm.received()).unwrap();
+        assert_eq!(status.reason.as_deref(), Some("state_missing"));
+        let sealing = status.sealing.unwrap();
+        assert!(sealing.software && sealing.anchored.is_none());
+        assert_eq!((sealing.counter, sealing.staged), (Some(6), Some(7)));
+        assert_eq!(sealing.anchor, Some(id(3)));
+        let missing = build(0)
+            .string(attribute::TPM, "SW")
+            .and_then(|b| b.u64(attribute::STATE_COUNTER, 0))
+            .unwrap();
+        let sealing = Status::parse(&missing.received()).unwrap().sealing.unwrap();
+        assert_eq!((sealing.counter, sealing.anchor), (None, None));
         let bad = build(attribute::PHASE).u32(attribute::PHASE, 9).unwrap();
         assert!(Status::parse(&bad.received()).is_err());
         let torn = Builder::new().bytes(attribute::CLOCK, &[0; 5]).unwrap();
         assert_eq!(clock(&torn.received()).unwrap_err().code(), "protocol");
+    }
+
+    #[test]
+    fn a_staged_change_is_not_taken_for_one_in_effect() {
+        let outcome = |number| Builder::new().u32(attribute::OUTCOME, number).unwrap();
+        let done = Taken::parse(outcome(OUTCOME_DONE).received()).unwrap();
+        assert_eq!(done.staged, None);
+        let staged = outcome(OUTCOME_STAGED)
+            .u64(attribute::STAGED_COUNTER, 8)
+            .unwrap();
+        let staged = Taken::parse(staged.received()).unwrap();
+        assert_eq!(staged.staged, Some(8));
+        for number in [0, OUTCOME_STAGED, OUTCOME_HELD, 5] {
+            let error = Taken::parse(outcome(number).received()).unwrap_err();
+            assert_eq!(error.code(), "protocol", "{number}");
+        }
+        assert!(Taken::parse(Attributes::default()).is_err());
     }
 
     #[test]
@@ -1265,6 +1564,16 @@ mod tests {
         assert_eq!(request.voted, [2, 128]);
         assert_eq!(request.state, RequestState::Open);
 
+        for (outcome, held) in [(OUTCOME_DONE, false), (OUTCOME_HELD, true)] {
+            let accepted = Builder::new()
+                .u32(attribute::OUTCOME, outcome)
+                .and_then(|b| b.bytes(attribute::REQUEST_ID, &id(6)))
+                .and_then(|b| b.u32(attribute::REQUEST_STATE, 1))
+                .unwrap();
+            let accepted = Accepted::parse(&accepted.received()).unwrap();
+            assert_eq!((accepted.id, accepted.held), (id(6), held));
+        }
+
         let event = Builder::new()
             .u64(attribute::EVENT_NUMBER, 3)
             .and_then(|b| b.bytes(attribute::EVENT, b"e"))
@@ -1278,6 +1587,7 @@ mod tests {
         assert!(Agent::parse(&nothing).is_err());
         assert!(Request::parse(&nothing).is_err());
         assert!(Grant::parse(&nothing).is_err());
+        assert!(Accepted::parse(&nothing).is_err());
         assert!(Event::parse(&nothing).is_err());
         assert_eq!(enrolled_slot(&nothing), None);
     }

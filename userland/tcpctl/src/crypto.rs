@@ -161,6 +161,21 @@ impl PrivateKey {
     }
 }
 
+/// A public key as `PUBLIC KEY` in PEM.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for what is no point of P-256.
+pub(crate) fn point_pem(point: &Point) -> Result<String> {
+    PublicKey::from_sec1_bytes(point)
+        .map_err(|error| error.to_string())
+        .and_then(|key| {
+            key.to_public_key_pem(LineEnding::LF)
+                .map_err(|error| error.to_string())
+        })
+        .map_err(|error| Error::invalid("key", error))
+}
+
 /// Cuts the PEM block of one label out of a text that may hold others, such as `EC PARAMETERS`.
 fn pem_block(text: &str, label: &str) -> Option<Zeroizing<String>> {
     let begin = format!("-----BEGIN {label}-----");

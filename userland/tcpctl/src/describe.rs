@@ -125,6 +125,14 @@ fn detail(detail: &Detail<'_>) -> String {
         Detail::RemoveValidator { name } => format!("remove validator {name}"),
         Detail::Mode(mode) => format!("set mode {}", mode.name()),
         Detail::Unload => "let the module be unloaded".to_owned(),
+        Detail::Recover {
+            reason,
+            state,
+            found,
+        } => format!(
+            "take a state that is not current ({}): its counter {state}, found {found}",
+            Refusal::from_code(*reason).map_or("unknown", Refusal::name)
+        ),
     }
 }
 
@@ -587,7 +595,13 @@ fn result_text(kind: Kind, result: u16) -> Option<String> {
     };
     Some(match kind {
         Kind::Mode => word(&["permissive", "enforce"]),
-        Kind::Vote => word(&["approve", "deny"]),
+        Kind::Vote | Kind::Held => word(&["approve", "deny"]),
+        Kind::Loaded => word(&["unsealed", "tpm"]),
+        Kind::Restored => word(&["current", "half committed"]),
+        Kind::Staged => match Kind::from_u16(result) {
+            Some(kind) => kind.name().to_owned(),
+            None => "checkpoint".to_owned(),
+        },
         Kind::Cancelled => word(&[
             "by command",
             "the policy changed",
@@ -607,10 +621,12 @@ fn result_text(kind: Kind, result: u16) -> Option<String> {
             0 => "allowed".to_owned(),
             errno => format!("enforce mode: {}", errno_name(errno)),
         },
-        Kind::VoteRefused | Kind::ControlRefused => match Refusal::from_code(result) {
-            Some(refusal) => refusal.name().to_owned(),
-            None => result.to_string(),
-        },
+        Kind::VoteRefused | Kind::ControlRefused | Kind::Recovered => {
+            match Refusal::from_code(result) {
+                Some(refusal) => refusal.name().to_owned(),
+                None => result.to_string(),
+            }
+        }
         _ => return None,
     })
 }
@@ -671,6 +687,31 @@ fn payload_text(payload: &Payload<'_>) -> String {
         }
         Payload::Path(path) => clean(path),
         Payload::Tried(tried) => clean(tried.as_bytes()),
+        Payload::Restored {
+            counter, anchor, ..
+        } => {
+            format!("counter {counter}, anchor {}", hex::encode(anchor))
+        }
+        Payload::Staged { counter, .. } => format!("counter {counter}"),
+        Payload::Anchored {
+            counter,
+            number,
+            anchor,
+            ..
+        } => format!(
+            "event {number}, counter {counter}, anchor {}",
+            hex::encode(anchor)
+        ),
+        Payload::Recovered {
+            counter,
+            anchor,
+            state,
+            ..
+        } => format!(
+            "counter {state} of the state, found {counter} and anchor {}",
+            hex::encode(anchor)
+        ),
+        Payload::Clock(clock) => format!("{} entries", clock.count()),
     }
 }
 
@@ -722,6 +763,51 @@ fn payload_json(payload: &Payload<'_>) -> Value {
         } => json!({ "parent": parent, "pid": pid, "class": class, "name": name }),
         Payload::Path(path) => json!({ "path": json_text(path), "path_hex": hex::encode(path) }),
         Payload::Tried(tried) => json!({ "tried": tried }),
+        Payload::Restored {
+            counter,
+            head,
+            anchor,
+            wall_ms,
+        } => json!({
+            "counter": counter,
+            "head": hex::encode(head),
+            "anchor": hex::encode(anchor),
+            "wall_ms": wall_ms,
+        }),
+        Payload::Staged {
+            counter,
+            before,
+            result,
+            change,
+        } => json!({
+            "counter": counter,
+            "anchor_before": hex::encode(before),
+            "result": result,
+            "change": hex::encode(change),
+        }),
+        Payload::Anchored {
+            counter,
+            number,
+            head,
+            anchor,
+        } => json!({
+            "counter": counter,
+            "number": number,
+            "head": hex::encode(head),
+            "anchor": hex::encode(anchor),
+        }),
+        Payload::Recovered {
+            counter,
+            anchor,
+            state,
+            head,
+        } => json!({
+            "counter": counter,
+            "anchor": hex::encode(anchor),
+            "state_counter": state,
+            "state_head": hex::encode(head),
+        }),
+        Payload::Clock(clock) => json!({ "clock": clock.iter().collect::<Vec<_>>() }),
     }
 }
 
@@ -1197,7 +1283,7 @@ pub(crate) mod tests {
         for (kind, result, payload, part) in [
             (
                 Kind::Loaded,
-                0,
+                1,
                 Payload::Loaded { version: "1.0" },
                 "version 1.0",
             ),

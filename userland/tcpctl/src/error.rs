@@ -60,6 +60,13 @@ pub(crate) enum Error {
         /// `denied`, `expired` or `cancelled`.
         state: &'static str,
     },
+    /// A change is staged, and could not be saved or committed: it is not in effect.
+    Unsaved {
+        /// Counter of the staged state.
+        counter: u64,
+        /// Why.
+        source: Box<Error>,
+    },
     /// A system call failed.
     Io {
         /// What was attempted, such as `cannot read /etc/key`.
@@ -136,9 +143,11 @@ impl Error {
             Self::Usage(_) => EXIT_USAGE,
             Self::NotLoaded => EXIT_NOT_LOADED,
             Self::Refused { code, .. } if code == "denied" => EXIT_DENIED,
-            Self::Refused { .. } | Self::Io { .. } | Self::Invalid { .. } | Self::Reported => {
-                EXIT_FAILED
-            }
+            Self::Refused { .. }
+            | Self::Unsaved { .. }
+            | Self::Io { .. }
+            | Self::Invalid { .. }
+            | Self::Reported => EXIT_FAILED,
             Self::Pending { .. } => EXIT_PENDING,
             Self::Denied { .. } => EXIT_DENIED,
             Self::BrokenPipe => EXIT_DONE,
@@ -153,6 +162,7 @@ impl Error {
             Self::Refused { code, .. } => code,
             Self::Pending { .. } => "pending",
             Self::Denied { .. } => "denied",
+            Self::Unsaved { source, .. } => source.code(),
             Self::Io { .. } => "io",
             Self::Invalid { code, .. } => code,
             Self::Reported => "reported",
@@ -164,6 +174,7 @@ impl Error {
     pub(crate) fn errno(&self) -> i32 {
         match self {
             Self::Refused { errno, .. } => *errno,
+            Self::Unsaved { source, .. } => source.errno(),
             Self::Io { source, .. } => source.raw_os_error().unwrap_or(0),
             _ => 0,
         }
@@ -180,6 +191,9 @@ impl Error {
             (self, object.as_object_mut())
         {
             fields.insert("request".to_owned(), json!(request));
+        }
+        if let (Self::Unsaved { counter, .. }, Some(fields)) = (self, object.as_object_mut()) {
+            fields.insert("staged".to_owned(), json!(counter));
         }
         object
     }
@@ -227,6 +241,11 @@ impl fmt::Display for Error {
                  again makes a new request",
                 request.get(..12).unwrap_or(request)
             ),
+            Self::Unsaved { source, .. } => write!(
+                f,
+                "{source}. The change is staged and not in effect: `tcpctl state save` finishes it when the cause is \
+                 removed, `tcpctl state discard` drops it"
+            ),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Invalid { message, .. } => f.write_str(message),
             Self::Reported | Self::BrokenPipe => Ok(()),
@@ -238,6 +257,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
+            Self::Unsaved { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -311,6 +331,24 @@ mod tests {
         .to_json();
         assert_eq!(value["error"], "pending");
         assert_eq!(value["request"], id);
+        let unsaved = Error::Unsaved {
+            counter: 7,
+            source: Box::new(Error::file(
+                "write",
+                Path::new("/x"),
+                io::Error::from_raw_os_error(28),
+            )),
+        };
+        let value = unsaved.to_json();
+        assert_eq!(
+            (&value["error"], &value["errno"]),
+            (&json!("io"), &json!(28))
+        );
+        assert_eq!(value["staged"], 7);
+        for word in ["/x", "tcpctl state save", "tcpctl state discard"] {
+            assert!(unsaved.to_string().contains(word), "{unsaved}");
+        }
+        assert_eq!(unsaved.exit_code(), EXIT_FAILED);
         let io = Error::file("read", Path::new("/x"), io::Error::from_raw_os_error(2));
         assert_eq!(io.to_json()["errno"], 2);
         assert!(std::error::Error::source(&io).is_some());

@@ -2,8 +2,14 @@
 
 //! `tcpctl events`: the causal log.
 
-use clap::Args;
-use engine::clock::Chain;
+use clap::{
+    Args,
+    Subcommand, //
+};
+use engine::clock::{
+    Chain,
+    NO_HEAD, //
+};
 use serde_json::json;
 
 use crate::{
@@ -21,6 +27,7 @@ use crate::{
         Error,
         Result, //
     },
+    export,
     output::{
         note,
         Output, //
@@ -30,7 +37,10 @@ use crate::{
 
 /// What to show of the log.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Command {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Go on printing events as they happen (takes CAP_SYS_ADMIN)
     #[arg(long, short)]
     follow: bool,
@@ -43,6 +53,19 @@ pub(crate) struct Command {
     /// that the node reports. After events that left the ring a new run starts; each run is reported.
     #[arg(long)]
     verify: bool,
+}
+
+/// What to do with the log other than printing it.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write the log for an auditor, in the form that `tcpctl audit verify` reads
+    ///
+    /// The file holds the node's events verbatim, each with the chain's value after it. It is written beside FILE, flushed,
+    /// and renamed; with --follow it is appended to and flushed, and may be cut at any byte.
+    #[command(
+        after_help = "Example:\n  tcpctl events export --follow --out /var/lib/tcp-lsm/node.log"
+    )]
+    Export(export::Command),
 }
 
 /// Recomputes the chain over a run of events.
@@ -113,7 +136,9 @@ impl Verifier {
                 self.ended.extend(self.verified.take());
                 None
             }
-            None if event.number == 1 => Some(Chain::new::<Sha256>(&self.node, self.epoch)),
+            None if event.number == 1 => {
+                Some(Chain::new::<Sha256>(&self.node, self.epoch, &NO_HEAD))
+            }
             None => None,
         };
         if let Some(mut chain) = before {
@@ -205,6 +230,9 @@ fn check_head(events: &[Event], number: u64, head: &[u8; 32]) -> Result<()> {
 ///
 /// The refusals of the node, and a broken chain.
 pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
+    if let Some(Verb::Export(export)) = &command.verb {
+        return export::run(export, output);
+    }
     let mut client = Client::open()?;
     let status = client.status()?;
     let mut printer = Printer {
@@ -267,7 +295,7 @@ mod tests {
 
     /// A true log of `count` events.
     fn log(count: u64) -> Vec<Event> {
-        let mut chain = Chain::new::<Sha256>(&[1; 32], 7);
+        let mut chain = Chain::new::<Sha256>(&[1; 32], 7, &NO_HEAD);
         (1..=count)
             .map(|number| {
                 let mut event =

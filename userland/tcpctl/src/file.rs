@@ -13,10 +13,37 @@ use std::{
         Read,
         Write, //
     },
-    os::unix::fs::OpenOptionsExt,
+    os::{
+        fd::AsFd,
+        unix::fs::{
+            DirBuilderExt,
+            MetadataExt,
+            OpenOptionsExt, //
+        }, //
+    },
     path::{
         Path,
         PathBuf, //
+    }, //
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{
+        openat,
+        posix_fadvise,
+        renameat,
+        Flock,
+        FlockArg,
+        OFlag,
+        PosixFadviseAdvice,
+        AT_FDCWD, //
+    },
+    sys::stat::Mode,
+    unistd::{
+        geteuid,
+        unlinkat,
+        UnlinkatFlags, //
     }, //
 };
 
@@ -166,6 +193,217 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a regular file below an open directory: neither through a symbolic link, nor from a pipe that would block.
+fn read_regular(below: impl AsFd, name: &Path, shown: &Path, limit: usize) -> Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let irregular = || {
+        Error::invalid(
+            "not_a_file",
+            format!(
+                "{} is not a regular file: neither symbolic links nor pipes are read here; name the file itself",
+                shown.display()
+            ),
+        )
+    };
+    let file = match openat(below, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::ELOOP) => return Err(irregular()),
+        Err(errno) => return Err(Error::file("read", shown, errno.into())),
+    };
+    let wrong = |source| Error::file("read", shown, source);
+    if !file.metadata().map_err(wrong)?.is_file() {
+        return Err(irregular());
+    }
+    // What the page cache has been told is no proof: what has been flushed is read from the disk again. A file system
+    // that cannot drop its pages (one in memory) has no other copy.
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let take = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let count = file.take(take).read_to_end(&mut bytes).map_err(wrong)?;
+    if count > limit {
+        return Err(Error::invalid(
+            "too_large",
+            format!("{} is longer than {limit} bytes", shown.display()),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads a regular file of at most `limit` bytes that somebody else may have put there.
+///
+/// # Errors
+///
+/// [`Error::Io`], or [`Error::Invalid`] `not_a_file`, `too_large`.
+pub(crate) fn read_plain(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    read_regular(AT_FDCWD, path, path, limit)
+}
+
+/// A private directory. Its files are reached through it, never by a symbolic link, and only its owner can change it.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    handle: File,
+}
+
+impl Directory {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when it does not exist or is a symbolic link; [`Error::Invalid`] `directory_unsafe` when others own
+    /// it or can write to it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let handle = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(path)
+            .map_err(|source| Error::file("open the directory", path, source))?;
+        let of = handle
+            .metadata()
+            .map_err(|source| Error::file("open the directory", path, source))?;
+        let user = geteuid().as_raw();
+        if of.uid() != user || of.mode() & 0o022 != 0 {
+            return Err(Error::invalid(
+                "directory_unsafe",
+                format!(
+                    "{path} belongs to user {owner} and has mode {mode:o}: others could change what stands in it; run \
+                     `chown {user} {path} && chmod 700 {path}`",
+                    path = path.display(),
+                    owner = of.uid(),
+                    mode = of.mode() & 0o7777,
+                ),
+            ));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            handle,
+        })
+    }
+
+    /// Opens a directory, and makes it where it is missing: for its owner alone, and lasting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`].
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => File::open(directory(path))
+                .and_then(|parent| parent.sync_all())
+                .map_err(|source| Error::file("create", path, source))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(Error::file("create", path, source)),
+        }
+        Self::open(path)
+    }
+
+    /// Keeps every other program that asks for the same away, until the lock is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn lock(&self) -> Result<Flock<File>> {
+        // An open file of its own: the lock then ends with the guard, whatever becomes of this one.
+        let own = openat(
+            &self.handle,
+            ".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| Error::file("lock", &self.path, errno.into()))?;
+        Flock::lock(File::from(own), FlockArg::LockExclusive)
+            .map_err(|(_, errno)| Error::file("lock", &self.path, errno.into()))
+    }
+
+    /// Permission bits of the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn mode(&self) -> Result<u32> {
+        self.handle
+            .metadata()
+            .map(|of| of.mode() & 0o7777)
+            .map_err(|source| Error::file("open the directory", &self.path, source))
+    }
+
+    /// Path of the directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of a file in it.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a regular file of at most `limit` bytes; [`None`] when there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_plain`].
+    pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        match read_regular(&self.handle, Path::new(name), &self.path_of(name), limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a new file for the owner alone, in place of one of that name. Nothing is flushed yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; then there is no file of that name.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<File> {
+        self.remove(name)?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let wrong = |source| Error::file("write", &self.path_of(name), source);
+        let mut file = openat(&self.handle, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map(File::from)
+            .map_err(|errno| wrong(errno.into()))?;
+        file.write_all(bytes).map_err(|source| {
+            // It would only take the room that is missing.
+            let _ = self.remove(name);
+            wrong(source)
+        })?;
+        Ok(file)
+    }
+
+    /// Renames a file over another one. It lasts once the directory has been flushed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        renameat(&self.handle, from, &self.handle, to)
+            .map_err(|errno| Error::file("rename", &self.path_of(from), errno.into()))
+    }
+
+    /// Removes a file, if there is one of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::file("remove", &self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Flushes the names in the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.handle
+            .sync_all()
+            .map_err(|source| Error::file("flush", &self.path, source))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +460,97 @@ mod tests {
         fs::write(&path, b"12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert_eq!(read(&path, 4).unwrap_err().code(), "too_large");
+    }
+
+    #[test]
+    fn a_private_directory_is_made_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        let made = Directory::create(&path).unwrap();
+        assert_eq!(made.mode().unwrap(), 0o700);
+        Directory::create(&path).unwrap();
+        for mode in [0o777, 0o770, 0o702] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = Directory::create(&path).unwrap_err();
+            assert_eq!(error.code(), "directory_unsafe");
+            assert!(error.to_string().contains("chmod 700"), "{error}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(Directory::open(&path).unwrap().mode().unwrap(), 0o755);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(Directory::create(&link).unwrap_err().errno(), 20);
+        assert_eq!(
+            Directory::open(&dir.path().join("none"))
+                .unwrap_err()
+                .errno(),
+            2
+        );
+        assert_eq!(
+            Directory::create(&dir.path().join("none/d"))
+                .unwrap_err()
+                .errno(),
+            2
+        );
+    }
+
+    #[test]
+    fn only_regular_files_of_a_directory_are_read_and_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&dir.path().join("d")).unwrap();
+        assert_eq!(directory.read("f", 9).unwrap(), None);
+        directory.write("f", b"one").unwrap();
+        let mode = fs::metadata(directory.path_of("f")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(directory.read("f", 3).unwrap().unwrap(), b"one");
+        assert_eq!(directory.read("f", 2).unwrap_err().code(), "too_large");
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        std::os::unix::fs::symlink(&secret, directory.path_of("link")).unwrap();
+        nix::unistd::mkfifo(&directory.path_of("fifo"), Mode::S_IRWXU).unwrap();
+        for name in ["link", "fifo", "."] {
+            assert_eq!(directory.read(name, 9).unwrap_err().code(), "not_a_file");
+        }
+        let error = read_plain(&directory.path_of("link"), 9).unwrap_err();
+        assert_eq!(error.code(), "not_a_file");
+        assert_eq!(
+            read_plain(Path::new("/dev/zero"), 9).unwrap_err().code(),
+            "not_a_file"
+        );
+        directory.write("link", b"two").unwrap();
+        assert_eq!(fs::read(&secret).unwrap(), b"secret");
+        directory.rename("link", "f").unwrap();
+        directory.sync().unwrap();
+        assert_eq!(directory.read("f", 9).unwrap().unwrap(), b"two");
+        directory.remove("f").unwrap();
+        directory.remove("f").unwrap();
+        assert_eq!(directory.rename("f", "g").unwrap_err().errno(), 2);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_by_a_directory_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&dir.path().join("d")).unwrap();
+        fs::create_dir(directory.path_of("taken")).unwrap();
+        assert_eq!(directory.write("taken", b"x").unwrap_err().code(), "io");
+        assert!(directory.path_of("taken").is_dir());
+    }
+
+    #[test]
+    fn one_holds_the_lock_of_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&dir.path().join("d")).unwrap();
+        let held = directory.lock().unwrap();
+        let second = || {
+            Flock::lock(
+                File::open(dir.path().join("d")).unwrap(),
+                FlockArg::LockExclusiveNonblock,
+            )
+            .is_ok()
+        };
+        assert!(!second());
+        drop(held);
+        assert!(second());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the governance commands share: `--wait`, and telling how they ended.
+//! What the governance commands share: `--wait`, saving what they change, and telling how they ended.
 
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ use crate::{
         note,
         Output, //
     },
+    state::{
+        self,
+        Place, //
+    },
     time, //
 };
 
@@ -36,6 +40,8 @@ pub(crate) struct Wait {
     /// Wait at most that long (30s, 10m, 2h)
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = time::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 impl Wait {
@@ -71,11 +77,12 @@ pub(crate) fn report_pending<T>(result: Result<T>, output: &Output) -> Result<T>
     result
 }
 
-/// Runs a governance command of the netlink family.
+/// Runs a governance command until its change is in effect: in a node that a TPM seals, until its state is saved and
+/// committed.
 ///
 /// # Errors
 ///
-/// [`Error::Pending`], [`Error::Denied`], and the refusals of the node.
+/// [`Error::Pending`], [`Error::Denied`], [`Error::Unsaved`], and the refusals of the node.
 pub(crate) fn run(
     wait: &Wait,
     output: &Output,
@@ -88,5 +95,7 @@ pub(crate) fn run(
         |id| announce(id, output),
         command,
     );
-    report_pending(result, output)
+    let taken = report_pending(result, output)?;
+    state::finish(&mut client, &wait.place, &taken)?;
+    Ok(taken.reply)
 }

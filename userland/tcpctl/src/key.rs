@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     crypto::{
+        self,
         public_argument,
         validator_id,
         PrivateKey, //
@@ -28,6 +29,10 @@ use crate::{
         note,
         pairs,
         Output, //
+    },
+    tpm::{
+        self,
+        Tpm, //
     }, //
 };
 
@@ -39,14 +44,25 @@ pub(crate) enum Command {
     /// Writes the private key as PKCS#8 in PEM, readable by its owner only, and the public key beside it (FILE.pub). Keep
     /// FILE and FILE.clock together; only FILE.pub goes to the node. Keys made by
     /// `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` are as good.
-    #[command(after_help = "Example:\n  tcpctl key generate --out alice.key")]
+    ///
+    /// With --tpm the private key is made in this machine's TPM and never leaves it; FILE.pub is written, and the clock will
+    /// be in FILE.pub.clock.
+    #[command(
+        after_help = "Examples:\n  tcpctl key generate --out alice.key\n  tcpctl key generate --tpm --out alice"
+    )]
     Generate {
-        /// Where to write the private key
-        #[arg(long, value_name = "FILE", default_value = "validator.key")]
-        out: PathBuf,
+        /// Where to write the private key [default: validator.key, with --tpm tpm-HANDLE]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// Replace files that exist; an old FILE.clock is renamed to FILE.clock.old
         #[arg(long)]
         force: bool,
+        /// Make the key in the TPM, and keep it there
+        #[arg(long)]
+        tpm: bool,
+        /// Where in the TPM, 81000000 to 817fffff [default: the first that is free from 81185400]
+        #[arg(long, value_name = "HANDLE", requires = "tpm", value_parser = tpm::parse_handle)]
+        handle: Option<u32>,
     },
     /// Show a key's public half and validator id
     #[command(after_help = "Example:\n  tcpctl key show alice.key.pub")]
@@ -64,7 +80,14 @@ pub(crate) enum Command {
 /// Those of the files and keys.
 pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
-        Command::Generate { out, force } => {
+        Command::Generate {
+            out,
+            force,
+            tpm: true,
+            handle,
+        } => generate_in_tpm(out.as_deref(), *force, *handle, output),
+        Command::Generate { out, force, .. } => {
+            let out = out.as_deref().unwrap_or(Path::new("validator.key"));
             let key = PrivateKey::generate();
             let public_path = file::beside(out, ".pub");
             let private = key.to_pem()?;
@@ -117,6 +140,71 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             })
         }
     }
+}
+
+/// The name that stands for a key in the TPM: FILE.pub and FILE.pub.clock are beside it.
+pub(crate) fn tpm_name(handle: u32) -> PathBuf {
+    PathBuf::from(format!("tpm-{handle:08x}"))
+}
+
+/// Makes a key in the TPM.
+fn generate_in_tpm(
+    out: Option<&Path>,
+    force: bool,
+    handle: Option<u32>,
+    output: &Output,
+) -> Result<()> {
+    // Before the key: one that nobody knows of would stay in the TPM.
+    let named = out.map(Path::to_owned).or_else(|| handle.map(tpm_name));
+    if let (Some(name), false) = (&named, force) {
+        file::must_not_exist(&file::beside(name, ".pub"))?;
+    }
+    let key = Tpm::open()?.keep_signing_key(handle)?;
+    let name = named.unwrap_or_else(|| tpm_name(key.handle));
+    let public_path = file::beside(&name, ".pub");
+    let handle = format!("{:08x}", key.handle);
+    let written = crypto::point_pem(&key.point).and_then(|public| {
+        if force {
+            file::replace(&public_path, 0o644, public.as_bytes())?;
+            retire_clock(&public_path, output)
+        } else {
+            file::create(&public_path, 0o644, public.as_bytes())
+        }
+    });
+    if let Err(error) = written {
+        note(
+            output,
+            &format!(
+                "The key is in the TPM at {handle}; `tpm2_evictcontrol -c 0x{handle}` removes it."
+            ),
+        );
+        return Err(error);
+    }
+    let id = hex::encode(validator_id(&key.point));
+    output.either(
+        &json!({
+            "handle": handle,
+            "public": public_path,
+            "id": id,
+            "point": hex::encode(key.point),
+        }),
+        || {
+            pairs(&[
+                ("TPM handle", handle.clone()),
+                ("public key", public_path.display().to_string()),
+                ("validator id", id.clone()),
+            ])
+        },
+    )?;
+    note(
+        output,
+        &format!(
+            "Enrol it with `tcpctl validator add --name NAME --key {}`, vote with `--tpm {handle} --key {}`.",
+            public_path.display(),
+            name.display()
+        ),
+    );
+    Ok(())
 }
 
 /// Renames FILE.clock of a key that is replaced: it belongs to the old key, and the new one could not vote with it.

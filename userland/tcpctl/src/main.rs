@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod attest;
+mod audit;
 mod cli;
 mod client;
 mod clock;
@@ -15,8 +17,10 @@ mod completions;
 mod crypto;
 mod describe;
 mod doctor;
+mod enroll;
 mod error;
 mod events;
+mod export;
 mod exported;
 mod file;
 mod genl;
@@ -28,12 +32,15 @@ mod man;
 mod mode;
 mod output;
 mod policy;
+mod quote;
 mod request;
 mod seal;
 mod securityfs;
 mod sidecar;
+mod state;
 mod status;
 mod time;
+mod tpm;
 mod unload;
 mod validator;
 mod vote;
@@ -64,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints an error, unless it speaks for itself.
-fn report(error: &Error, output: &Output) {
+pub(crate) fn report(error: &Error, output: &Output) {
     if matches!(error, Error::BrokenPipe | Error::Reported) {
         return;
     }

@@ -38,7 +38,10 @@ use serde_json::{
 use sha2::Digest;
 
 use crate::{
-    client::Client,
+    client::{
+        self,
+        Taken, //
+    },
     crypto::sha256,
     describe::{
         json_text,
@@ -51,7 +54,6 @@ use crate::{
     file,
     govern::{
         self,
-        report_pending,
         Wait, //
     },
     output::{
@@ -281,8 +283,26 @@ fn check(path: &Path, output: &Output) -> Result<()> {
 
 fn load(path: &Path, wait: &Wait, output: &Output) -> Result<()> {
     let text = file::read(path, limits::POLICY_TEXT.saturating_mul(8))?;
-    let result = load_text(&text, wait, output).map_err(|error| in_file(error, path));
-    let (name, version) = report_pending(result, output)?;
+    govern::run(wait, output, |_| {
+        Ok(match securityfs::load_policy(&text)? {
+            Load::Done { .. } => client::Outcome::Taken(Taken::done()),
+            Load::Staged(counter) => client::Outcome::Taken(Taken::staged(counter)),
+            Load::Pending(id) => client::Outcome::Pending(id),
+        })
+    })
+    .map_err(|error| in_file(error, path))?;
+    // The kernel has just read it with the same parser.
+    let policy = Policy::parse(&text).map_err(|error| {
+        Error::invalid(
+            "protocol",
+            format!(
+                "the kernel took the policy, which cannot be read here (line {}): use the tcpctl that was built with this \
+                 module",
+                error.line
+            ),
+        )
+    })?;
+    let (name, version) = (policy.name(), policy.version());
     output.either(
         &json!({
             "outcome": "done",
@@ -292,26 +312,6 @@ fn load(path: &Path, wait: &Wait, output: &Output) -> Result<()> {
         }),
         || format!("loaded {name} version {version}"),
     )
-}
-
-fn load_text(text: &[u8], wait: &Wait, output: &Output) -> Result<(String, u64)> {
-    let id = match securityfs::load_policy(text)? {
-        Load::Done { name, version } => return Ok((name, version)),
-        Load::Pending(id) => id,
-    };
-    let pending = |id: [u8; 32]| Error::Pending {
-        request: hex::encode(id),
-        waited: false,
-    };
-    if !wait.wait {
-        return Err(pending(id));
-    }
-    govern::announce(&id, output);
-    Client::open()?.wait(&id, wait.patience())?;
-    match securityfs::load_policy(text)? {
-        Load::Done { name, version } => Ok((name, version)),
-        Load::Pending(id) => Err(pending(id)),
-    }
 }
 
 /// Puts the file's name before `LINE:COLUMN:` of the kernel's diagnostic.

@@ -2,6 +2,7 @@
 
 //! `tcpctl seal`: the end of setup.
 
+use clap::Args;
 use serde_json::json;
 
 use crate::{
@@ -16,17 +17,30 @@ use crate::{
     output::{
         note,
         Output, //
+    },
+    state::{
+        self,
+        Place, //
     }, //
 };
+
+/// How to seal.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    place: Place,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// The refusals of the node: `not_in_setup`, `no_policy`, `no_validators`.
-pub(crate) fn run(output: &Output) -> Result<()> {
-    match Client::open()?.seal()? {
-        Outcome::Done(_) => {
+/// The refusals of the node: `not_in_setup`, `no_policy`, `no_validators`; [`Error::Unsaved`].
+pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
+    let mut client = Client::open()?;
+    match client.seal()? {
+        Outcome::Taken(taken) => {
+            state::finish(&mut client, &command.place, &taken)?;
             output.either(&json!({ "outcome": "done", "phase": "sealed" }), || {
                 "sealed".to_owned()
             })?;

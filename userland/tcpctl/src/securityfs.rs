@@ -17,9 +17,12 @@ use std::{
     }, //
 };
 
-use crate::error::{
-    Error,
-    Result, //
+use crate::{
+    error::{
+        Error,
+        Result, //
+    },
+    output::clean, //
 };
 
 /// Where securityfs is mounted.
@@ -42,6 +45,8 @@ pub(crate) enum Load {
     },
     /// A quorum is needed: the request.
     Pending([u8; 32]),
+    /// It runs once the state with this counter has been saved and committed.
+    Staged(u64),
 }
 
 /// An error of a node: the module is missing when its directory is.
@@ -80,41 +85,36 @@ pub(crate) fn read(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|source| node_error("read", &path, source))
 }
 
-/// Writes a policy in one transaction and reads back what the kernel says about it.
+/// Writes a node in one transaction: the line that the kernel has to say about it.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] with the kernel's diagnostic, which names line and column where the text is at fault.
-pub(crate) fn load_policy(text: &[u8]) -> Result<Load> {
-    let path = node("policy");
+/// [`Error::Refused`] with the kernel's diagnostic.
+fn transact(name: &str, bytes: &[u8]) -> Result<String> {
+    let path = node(name);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(&path)
         .map_err(|source| node_error("open", &path, source))?;
-    // One write carries the whole text: `write_all` could split it.
-    let written = file.write(text);
+    // One write carries everything: `write_all` could split it.
+    let written = file.write(bytes);
     let mut diagnostic = Vec::new();
     let read = file.read_to_end(&mut diagnostic);
     let diagnostic = String::from_utf8_lossy(&diagnostic).trim().to_owned();
-    if let Some(id) = pending(&diagnostic) {
-        return Ok(Load::Pending(id));
+    if pending(&diagnostic).is_some() || staged(&diagnostic).is_some() {
+        return Ok(diagnostic);
     }
     match written {
-        Ok(count) if count == text.len() => {
+        Ok(count) if count == bytes.len() => {
             read.map_err(|source| node_error("read", &path, source))?;
-            done(&diagnostic).ok_or_else(|| {
-                Error::invalid(
-                    "protocol",
-                    format!("the kernel took the policy but said `{diagnostic}`"),
-                )
-            })
+            Ok(diagnostic)
         }
         Ok(count) => Err(Error::invalid(
             "short_write",
             format!(
-                "the kernel took {count} of {} bytes; nothing was loaded",
-                text.len()
+                "the kernel took {count} of {} bytes; nothing was changed",
+                bytes.len()
             ),
         )),
         Err(source) => Err(match source.raw_os_error() {
@@ -124,10 +124,62 @@ pub(crate) fn load_policy(text: &[u8]) -> Result<Load> {
     }
 }
 
+/// The kernel took what was written and said something else than it should.
+fn unexpected(diagnostic: &str) -> Error {
+    Error::invalid(
+        "protocol",
+        format!(
+            "the kernel took it but said `{}`",
+            clean(diagnostic.as_bytes())
+        ),
+    )
+}
+
+/// Writes a policy in one transaction and reads back what the kernel says about it.
+///
+/// # Errors
+///
+/// [`Error::Refused`] with the kernel's diagnostic, which names line and column where the text is at fault.
+pub(crate) fn load_policy(text: &[u8]) -> Result<Load> {
+    let diagnostic = transact("policy", text)?;
+    pending(&diagnostic)
+        .map(Load::Pending)
+        .or_else(|| staged(&diagnostic).map(Load::Staged))
+        .or_else(|| done(&diagnostic))
+        .ok_or_else(|| unexpected(&diagnostic))
+}
+
+/// Result of giving a state back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The kernel took it, and staged its successor with this counter.
+    Staged(u64),
+    /// A quorum is needed: the request.
+    Pending([u8; 32]),
+}
+
+/// Gives a state back: writes `state`, or `recover` for one that is not current.
+///
+/// # Errors
+///
+/// [`Error::Refused`] with the reason why the state is not taken.
+pub(crate) fn give(name: &str, state: &[u8]) -> Result<Given> {
+    let diagnostic = transact(name, state)?;
+    pending(&diagnostic)
+        .map(Given::Pending)
+        .or_else(|| staged(&diagnostic).map(Given::Staged))
+        .ok_or_else(|| unexpected(&diagnostic))
+}
+
 /// Reads `pending REQUEST-ID`.
 fn pending(line: &str) -> Option<[u8; 32]> {
     let hex = line.strip_prefix("pending ")?.trim();
     hex::decode(hex).ok()?.try_into().ok()
+}
+
+/// Reads `staged COUNTER`.
+fn staged(line: &str) -> Option<u64> {
+    line.strip_prefix("staged ")?.trim().parse().ok()
 }
 
 /// Reads `done policy NAME VERSION`.
@@ -160,6 +212,11 @@ mod tests {
         assert_eq!(done("done policy web"), None);
         assert_eq!(done("done policy web x"), None);
         assert_eq!(done("policy_invalid: 1:1: no"), None);
+        assert_eq!(staged("staged 18"), Some(18));
+        for line in ["staged", "staged x", "staged -1", "done policy staged 1"] {
+            assert_eq!(staged(line), None, "{line}");
+        }
+        assert_eq!(unexpected("\x1b").code(), "protocol");
     }
 
     #[test]

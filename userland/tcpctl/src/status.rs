@@ -2,6 +2,10 @@
 
 //! `tcpctl status`: what the module is and does.
 
+use engine::{
+    clock::EPOCH_STRIDE,
+    refusal::Refusal, //
+};
 use serde_json::{
     json,
     Map,
@@ -12,6 +16,8 @@ use crate::{
     client::{
         Client,
         Mode,
+        Phase,
+        Sealing,
         Status, //
     },
     error::Result,
@@ -21,8 +27,120 @@ use crate::{
         pairs,
         Output,
         Tone, //
-    }, //
+    },
+    state::pcrs_text,
+    time::human_duration, //
 };
+
+/// What a node without a TPM is.
+pub(crate) const UNSEALED: &str = "unsealed: nothing outlives a restart";
+
+/// Writes that an NV index outlives, as TPM makers publish it.
+const NV_ENDURANCE: u64 = 500_000;
+
+/// What keeps a node locked, with what to do.
+pub(crate) fn reason_text(reason: &str) -> String {
+    Refusal::ALL
+        .iter()
+        .find(|refusal| refusal.name() == reason)
+        .map_or_else(
+            || clean(reason.as_bytes()),
+            |refusal| refusal.message().to_owned(),
+        )
+}
+
+/// The TPM in words: a software one is called what it is.
+pub(crate) fn tpm_text(sealing: &Sealing) -> String {
+    let tpm = clean(sealing.tpm.as_bytes());
+    match sealing.software {
+        true => format!("{tpm} (software TPM)"),
+        false => tpm,
+    }
+}
+
+/// Tenths of years until the NV memory is worn out; [`None`] when nothing is written.
+pub(crate) fn nv_tenths(sealing: &Sealing) -> Option<u64> {
+    NV_ENDURANCE
+        .saturating_mul(10)
+        .checked_div(sealing.nv_writes_year)
+}
+
+/// Writes to NV memory, and how long it bears them.
+pub(crate) fn nv_text(sealing: &Sealing) -> String {
+    let years = match nv_tenths(sealing) {
+        Some(tenths) => format!("{}.{} years until {NV_ENDURANCE}", tenths / 10, tenths % 10),
+        None => "no wear".to_owned(),
+    };
+    format!(
+        "{} by this load, {} a year: {years}",
+        sealing.nv_writes, sealing.nv_writes_year
+    )
+}
+
+/// Events after the last one that the anchor covers.
+fn events_since(event: u64, anchored: u64) -> u64 {
+    // Numbers leap from load to load: of those before nothing is left but the anchor.
+    if event / EPOCH_STRIDE == anchored / EPOCH_STRIDE {
+        event.saturating_sub(anchored)
+    } else {
+        event % EPOCH_STRIDE
+    }
+}
+
+/// The rows about the TPM.
+fn sealing_rows(status: &Status) -> Vec<(&'static str, String)> {
+    let Some(sealing) = &status.sealing else {
+        return vec![("tpm", format!("none ({UNSEALED})"))];
+    };
+    let commit = match (sealing.anchored, sealing.anchored_ms) {
+        (Some(number), Some(ms)) => format!(
+            "{} ago, up to event {number} ({} since)",
+            human_duration(ms),
+            events_since(status.event, number)
+        ),
+        _ => "never".to_owned(),
+    };
+    let mut rows = vec![
+        ("tpm", tpm_text(sealing)),
+        (
+            "counter",
+            format!(
+                "{} (NV index {:08x})",
+                sealing
+                    .counter
+                    .map_or("missing".to_owned(), |counter| counter.to_string()),
+                sealing.nv_counter
+            ),
+        ),
+        (
+            "anchor",
+            format!(
+                "{} (NV index {:08x})",
+                sealing
+                    .anchor
+                    .map_or("never extended".to_owned(), hex::encode),
+                sealing.nv_anchor
+            ),
+        ),
+        ("last commit", commit),
+        (
+            "checkpoints",
+            match sealing.interval {
+                0 => "no interval".to_owned(),
+                seconds => format!("every {}", human_duration(u64::from(seconds) * 1000)),
+            },
+        ),
+        ("nv writes", nv_text(sealing)),
+        ("pcrs", pcrs_text(sealing.pcrs)),
+    ];
+    if let Some(counter) = sealing.staged {
+        rows.push((
+            "staged",
+            format!("a change, counter {counter}: `tcpctl state save` finishes it"),
+        ));
+    }
+    rows
+}
 
 /// Runs the command.
 ///
@@ -39,10 +157,14 @@ pub(crate) fn run(counters: bool, output: &Output) -> Result<()> {
 }
 
 fn human(status: &Status, counters: bool, output: &Output) -> String {
-    let phase = match status.sealed {
-        true => output.paint(Tone::Good, "sealed"),
-        false => {
+    let phase = match status.phase {
+        Phase::Sealed => output.paint(Tone::Good, "sealed"),
+        Phase::Setup => {
             output.paint(Tone::Warn, "setup") + " (root may change everything until `tcpctl seal`)"
+        }
+        Phase::Locked => output.paint(Tone::Bad, "locked"),
+        Phase::Recovering => {
+            output.paint(Tone::Bad, "recovering") + " (a quorum decides, see `tcpctl request list`)"
         }
     };
     let mode = match status.mode {
@@ -66,20 +188,18 @@ fn human(status: &Status, counters: bool, output: &Output) -> String {
         ("validators", format!("total weight {}", status.total)),
         ("hooks", format!("{} attached", status.hooks.len())),
         ("node", hex::encode(status.node)),
-        (
-            "epoch",
-            format!(
-                "{} ({})",
-                status.epoch,
-                match status.sealed_by.as_str() {
-                    "unsealed" => "unsealed: no TPM holds the state".to_owned(),
-                    by => format!("state sealed by {}", clean(by.as_bytes())),
-                }
-            ),
-        ),
+        ("epoch", status.epoch.to_string()),
         ("last event", status.event.to_string()),
         ("chain", hex::encode(status.chain)),
     ];
+    if let Some(reason) = &status.reason {
+        // Behind the phase, which it explains.
+        rows.insert(2, ("reason", reason_text(reason)));
+    }
+    rows.extend(sealing_rows(status));
+    if status.held > 0 {
+        rows.push(("held votes", status.held.to_string()));
+    }
     let shown: Vec<(String, String)> = status
         .counters
         .iter()
@@ -102,7 +222,8 @@ fn json_of(status: &Status) -> Value {
         .collect();
     json!({
         "version": status.version,
-        "phase": if status.sealed { "sealed" } else { "setup" },
+        "phase": status.phase.name(),
+        "reason": status.reason,
         "mode": status.mode.name(),
         "node": hex::encode(status.node),
         "epoch": status.epoch,
@@ -120,6 +241,25 @@ fn json_of(status: &Status) -> Value {
         "clock": entries(&status.clock),
         "hooks": status.hooks,
         "counters": counters,
+        "held": status.held,
+        "tpm": status.sealing.as_ref().map(|sealing| json!({
+            "name": sealing.tpm,
+            "software": sealing.software,
+            "nv_counter": format!("{:08x}", sealing.nv_counter),
+            "nv_anchor": format!("{:08x}", sealing.nv_anchor),
+            "counter": sealing.counter,
+            "anchor": sealing.anchor.map(hex::encode),
+            "anchored_event": sealing.anchored,
+            "anchored_ms": sealing.anchored_ms,
+            "events_since": sealing.anchored.map(|number| events_since(status.event, number)),
+            "interval": sealing.interval,
+            "nv_writes": sealing.nv_writes,
+            "nv_writes_year": sealing.nv_writes_year,
+            "nv_endurance": NV_ENDURANCE,
+            "nv_years": nv_tenths(sealing).map(|tenths| tenths / 10),
+            "staged": sealing.staged,
+            "pcrs": sealing.pcrs,
+        })),
     })
 }
 
@@ -130,10 +270,11 @@ pub(crate) mod tests {
     use engine::clock::NodeClock;
 
     /// A status, for tests.
-    pub(crate) fn sample(sealed: bool, mode: Mode) -> Status {
+    pub(crate) fn sample(phase: Phase, mode: Mode) -> Status {
         Status {
             version: "1.0".into(),
-            sealed,
+            phase,
+            reason: None,
             mode,
             node: [1; 32],
             epoch: 0,
@@ -143,7 +284,7 @@ pub(crate) mod tests {
             clock: NodeClock::new(),
             chain: [2; 32],
             event: 9,
-            policy: sealed.then(|| PolicyStatus {
+            policy: (phase == Phase::Sealed).then(|| PolicyStatus {
                 name: "web".into(),
                 version: 3,
                 digest: [4; 32],
@@ -151,7 +292,99 @@ pub(crate) mod tests {
             total: 4,
             counters: vec![("votes".into(), 2), ("refused".into(), 0)],
             hooks: vec!["file_open".into()],
+            held: 0,
+            sealing: None,
         }
+    }
+
+    /// A TPM, for tests.
+    pub(crate) fn sealing() -> Sealing {
+        Sealing {
+            tpm: "IFX SLB9672 15.23".into(),
+            software: false,
+            nv_counter: 0x0185_4350,
+            nv_anchor: 0x0185_4351,
+            counter: Some(7),
+            anchor: Some([0xab; 32]),
+            anchored: Some(3 * EPOCH_STRIDE + 5),
+            anchored_ms: Some(61_000),
+            interval: 900,
+            nv_writes: 4,
+            nv_writes_year: 70_080,
+            staged: None,
+            pcrs: 0x80,
+        }
+    }
+
+    #[test]
+    fn a_node_that_a_tpm_seals_says_what_the_tpm_holds() {
+        let plain = Output {
+            json: false,
+            colour: false,
+        };
+        let mut status = sample(Phase::Sealed, Mode::Enforce);
+        status.sealed_by = "tpm".into();
+        status.epoch = 3;
+        status.event = 3 * EPOCH_STRIDE + 9;
+        status.held = 2;
+        status.sealing = Some(sealing());
+        let text = human(&status, false, &plain);
+        for part in [
+            "IFX SLB9672 15.23\n",
+            "7 (NV index 01854350)",
+            "abab (NV index 01854351)",
+            "1m 1s ago, up to event 12884901893 (4 since)",
+            "every 15m",
+            "4 by this load, 70080 a year: 7.1 years until 500000",
+            "pcrs         7\n",
+            "held votes   2\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(!text.contains("unsealed") && !text.contains("staged"));
+        let value = json_of(&status);
+        assert_eq!(value["tpm"]["events_since"], 4);
+        assert_eq!(value["tpm"]["nv_years"], 7);
+        assert_eq!(value["tpm"]["nv_counter"], "01854350");
+
+        let sealing = status.sealing.as_mut().unwrap();
+        sealing.software = true;
+        sealing.counter = None;
+        sealing.anchor = None;
+        sealing.anchored = None;
+        sealing.interval = 0;
+        sealing.nv_writes_year = 0;
+        sealing.staged = Some(8);
+        sealing.pcrs = 0;
+        status.phase = Phase::Locked;
+        status.reason = Some("state_missing".into());
+        let text = human(&status, false, &plain);
+        for part in [
+            "(software TPM)",
+            "missing (NV index",
+            "never extended",
+            "last commit  never",
+            "no wear",
+            "no interval",
+            "pcrs         none",
+            "counter 8: `tcpctl state save`",
+            "locked\nreason ",
+            "tcpctl state restore",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let value = json_of(&status);
+        assert_eq!(value["reason"], "state_missing");
+        assert_eq!(value["tpm"]["software"], true);
+        assert!(value["tpm"]["nv_years"].is_null());
+        assert_eq!(reason_text("\x1b"), "\\u{1b}");
+    }
+
+    #[test]
+    fn events_are_counted_over_a_restart() {
+        assert_eq!(events_since(12, 5), 7);
+        assert_eq!(events_since(5, 5), 0);
+        assert_eq!(events_since(3 * EPOCH_STRIDE + 4, 2 * EPOCH_STRIDE + 90), 4);
     }
 
     #[test]
@@ -160,13 +393,13 @@ pub(crate) mod tests {
             json: false,
             colour: false,
         };
-        let status = sample(true, Mode::Enforce);
+        let status = sample(Phase::Sealed, Mode::Enforce);
         let text = human(&status, false, &plain);
         for part in [
             "sealed",
             "enforce",
             "web version 3",
-            "unsealed: no TPM",
+            "unsealed: nothing outlives a restart",
             "1 attached",
             "votes",
         ] {
@@ -174,7 +407,7 @@ pub(crate) mod tests {
         }
         assert!(!text.contains("refused"));
         assert!(human(&status, true, &plain).contains("refused"));
-        let text = human(&sample(false, Mode::Permissive), false, &plain);
+        let text = human(&sample(Phase::Setup, Mode::Permissive), false, &plain);
         assert!(text.contains("setup") && text.contains("nothing is refused"));
         let value = json_of(&status);
         assert_eq!(value["phase"], "sealed");

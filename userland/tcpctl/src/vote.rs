@@ -42,6 +42,7 @@ use crate::{
         public_argument,
         validator_id,
         verify,
+        Point,
         PrivateKey,
         Sha256, //
     },
@@ -71,7 +72,8 @@ use crate::{
     },
     request,
     sidecar::Sidecar,
-    time, //
+    time,
+    tpm, //
 };
 
 /// What to do with votes.
@@ -85,7 +87,8 @@ pub(crate) enum Command {
     /// FILE.clock does not know the node. With --out the vote is written and not submitted.
     #[command(
         after_help = "Examples:\n  tcpctl vote approve 3f9a12c4 --as alice --key alice.key --reason 'ticket 12'\n  \
-                      tcpctl vote approve 3f9a12c4 --as bob --key bob.key --request r.json --out bob.vote"
+                      tcpctl vote approve 3f9a12c4 --as bob --key bob.key --request r.json --out bob.vote\n  \
+                      tcpctl vote approve 3f9a12c4 --as carol --tpm 81185400"
     )]
     Approve(Cast),
     /// Sign a vote that denies a request, and submit it
@@ -121,9 +124,12 @@ pub(crate) struct Cast {
     /// Name under which the key is enrolled
     #[arg(long = "as", value_name = "NAME")]
     name: String,
-    /// The validator's private key
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    /// The validator's private key; with --tpm the name beside which FILE.pub and FILE.pub.clock are [default: tpm-HANDLE]
+    #[arg(long, value_name = "FILE", required_unless_present = "tpm")]
+    key: Option<PathBuf>,
+    /// Sign with the key that `tcpctl key generate --tpm` keeps at this handle of the TPM
+    #[arg(long, value_name = "HANDLE", value_parser = tpm::parse_handle)]
+    tpm: Option<u32>,
     /// Why, at most 256 bytes; it is signed and stays in the log
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -169,6 +175,62 @@ fn decode(record: &[u8]) -> Result<VoteRecord<'_>> {
     })
 }
 
+/// What signs a vote.
+enum Signer {
+    /// A key in a file.
+    File(PrivateKey),
+    /// A key in the TPM.
+    Tpm(tpm::SigningKey),
+}
+
+impl Signer {
+    /// The key that the command line names, and the file beside which its clock is kept.
+    fn open(cast: &Cast, output: &Output) -> Result<(Self, PathBuf)> {
+        match (&cast.key, cast.tpm) {
+            (Some(name), None) => {
+                let key = PrivateKey::read(name)?;
+                if let Some(warning) = key::exposed(name) {
+                    note(output, &warning);
+                }
+                Ok((Self::File(key), name.clone()))
+            }
+            (name, Some(handle)) => {
+                let name = name.clone().unwrap_or_else(|| key::tpm_name(handle));
+                let key = tpm::SigningKey::at(handle)?;
+                // Also says that this is where the key's clock is: without it an entry might be signed twice.
+                let public = file::beside(&name, ".pub");
+                if public_argument(&public.to_string_lossy())? != key.point {
+                    return Err(Error::invalid(
+                        "tpm_key",
+                        format!(
+                            "the key at {handle:08x} is not that of {}: check --tpm and --key",
+                            public.display()
+                        ),
+                    ));
+                }
+                Ok((Self::Tpm(key), public))
+            }
+            (None, None) => Err(Error::Usage("give --key or --tpm".to_owned())),
+        }
+    }
+
+    /// The uncompressed point of its public key.
+    fn point(&self) -> Point {
+        match self {
+            Self::File(key) => key.point(),
+            Self::Tpm(key) => key.point,
+        }
+    }
+
+    /// Signs: low S, DER.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        match self {
+            Self::File(key) => Ok(key.sign(message)),
+            Self::Tpm(key) => key.sign(message),
+        }
+    }
+}
+
 /// A vote ready to be signed.
 struct Draft<'a> {
     basis: &'a Basis,
@@ -180,7 +242,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// Signs it: the vote record.
-    fn sign(&self, key: &PrivateKey) -> Result<Vec<u8>> {
+    fn sign(&self, key: &Signer) -> Result<Vec<u8>> {
         let request = describe::decode(&self.basis.encoding)?;
         let wrong = |error: engine::wire::Error| {
             Error::invalid("vote", format!("the vote cannot be encoded: {error}"))
@@ -202,7 +264,7 @@ impl Draft<'_> {
         let mut signed = [0; vote::MAX_SIGNED];
         let length = vote.encode_signed(&mut signed).map_err(wrong)?;
         let signed = signed.get(..length).unwrap_or_default();
-        let signature = key.sign(signed);
+        let signature = key.sign(signed)?;
         let mut record = [0; vote::MAX_RECORD];
         let length =
             vote::encode_record(signed, &signature, self.reason, &mut record).map_err(wrong)?;
@@ -368,10 +430,7 @@ fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
             limits::REASON
         )));
     }
-    let key = PrivateKey::read(&cast.key)?;
-    if let Some(warning) = key::exposed(&cast.key) {
-        note(output, &warning);
-    }
+    let (key, name) = Signer::open(cast, output)?;
     let id = validator_id(&key.point());
 
     let mut client = None;
@@ -411,7 +470,7 @@ fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
         None => request.head.expires_ms,
     };
 
-    let mut sidecar = Sidecar::open(&cast.key, &id)?;
+    let mut sidecar = Sidecar::open(&name, &id)?;
     let remembered = sidecar.slot(request.head.node);
     let slot = find_slot(cast, &basis, &id, remembered)?;
     let last = sidecar.clock(request.head.node)?;
@@ -488,7 +547,7 @@ fn run_cast(cast: &Cast, verdict: Verdict, output: &Output) -> Result<()> {
 fn print_accepted(accepted: &Accepted, output: &Output) -> Result<()> {
     output.either(
         &json!({
-            "outcome": "accepted",
+            "outcome": if accepted.held { "held" } else { "accepted" },
             "request": hex::encode(accepted.id),
             "state": accepted.state.name(),
             "approve": accepted.approve,
@@ -496,8 +555,12 @@ fn print_accepted(accepted: &Accepted, output: &Output) -> Result<()> {
             "total": accepted.total,
         }),
         || {
+            let outcome = match accepted.held {
+                true => "held: it refers to a vote that this node has not seen, and counts when that has arrived",
+                false => "accepted",
+            };
             format!(
-                "accepted: request {} is {} (approve {}, deny {}, of {})",
+                "{outcome}: request {} is {} (approve {}, deny {}, of {})",
                 ids::short(&accepted.id),
                 output.paint(request::tone(accepted.state), accepted.state.name()),
                 accepted.approve,
@@ -584,7 +647,8 @@ mod tests {
         Cast {
             id: ids::parse("00000000").unwrap(),
             name: name.to_owned(),
-            key: PathBuf::new(),
+            key: None,
+            tpm: None,
             reason: String::new(),
             out: None,
             request: None,
@@ -596,7 +660,7 @@ mod tests {
     /// The engine's own rules, which are the kernel's, accept what is signed here; and each change is refused.
     #[test]
     fn the_engine_accepts_what_is_signed() {
-        let key = PrivateKey::generate();
+        let key = Signer::File(PrivateKey::generate());
         let basis = basis(&[(0, 9), (1, 4), (3, 2)]);
         let last = exported::clock(&[(0, 6), (3, 2)]).unwrap();
         let clock = next_clock(&basis, 3, Some(&last), 5).unwrap();
@@ -630,7 +694,10 @@ mod tests {
                 }),
                 clock: &basis.clock,
             };
-            assert_eq!(vote::check::<Sha256, SLOTS>(&decoded, &situation), Ok(()));
+            assert_eq!(
+                vote::check::<Sha256, SLOTS>(&decoded, &situation),
+                Ok(engine::clock::Timing::Now)
+            );
         }
     }
 

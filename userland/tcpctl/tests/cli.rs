@@ -243,6 +243,12 @@ fn the_help_of_every_command_has_an_example() {
         "seal",
         "mode",
         "unload",
+        "state save",
+        "state keep",
+        "state restore",
+        "state show",
+        "state recover",
+        "state discard",
         "agent run",
         "agent list",
         "agent show",
@@ -710,6 +716,11 @@ fn wrong_command_lines_are_usage_errors() {
             "--",
             "true",
         ],
+        &["state", "recover"],
+        &["state", "recover", "--setup", "--from", "f"],
+        &["state", "recover", "--from", "f", "--yes"],
+        &["state", "recover", "--setup"],
+        &["state", "keep", "--every", "0s"],
         &["completions", "smoke-signals"],
         &["man"],
     ] {
@@ -739,6 +750,11 @@ fn without_the_module_everything_says_so() {
         &["seal"],
         &["mode", "enforce"],
         &["unload"],
+        &["state", "save", "--state-dir", "states"],
+        &["state", "keep"],
+        &["state", "restore", "--state-dir", "states"],
+        &["state", "recover", "--setup", "--yes"],
+        &["state", "discard", "--state-dir", "states"],
         &["validator", "list"],
         &["validator", "remove", "a"],
         &["policy", "show"],
@@ -781,6 +797,146 @@ fn doctor_says_what_to_do() {
         .unwrap();
     assert_eq!(module["result"], "fail");
     assert!(text(module, "advice").contains("modprobe"));
+}
+
+/// SHA-256, for the engine.
+struct Sha256;
+
+impl engine::wire::Digest for Sha256 {
+    fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+        use sha2::Digest;
+        let mut hasher = sha2::Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        hasher.finalize().into()
+    }
+}
+
+/// A state that is well formed.
+fn state() -> Vec<u8> {
+    use engine::{
+        anchor::extended,
+        clock::NodeClock,
+        governance::{
+            Mode,
+            ValidatorRecord, //
+        },
+        state::{
+            Head,
+            StateWriter,
+            Validator,
+            MAX_LEN, //
+        }, //
+    };
+    let mut clock = NodeClock::new();
+    assert!(clock.set(0, 99));
+    let head = Head {
+        node: &[1; 32],
+        counter: 12,
+        previous: &[2; 32],
+        anchor: &extended::<Sha256>(&[2; 32], &[3; 32]),
+        chain: &[3; 32],
+        number: 99,
+        wall_ms: 0,
+        pcrs: 1 << 7,
+        private: &[4],
+        public: &[5],
+        mode: Mode::Permissive,
+    };
+    let mut key = [6; 65];
+    key[0] = 4;
+    let mut bytes = vec![0; MAX_LEN];
+    let mut writer = StateWriter::begin::<Sha256>(&mut bytes, &head).unwrap();
+    writer.policy(POLICY.as_bytes()).unwrap();
+    writer
+        .validators([Validator {
+            record: ValidatorRecord {
+                slot: 1,
+                weight: 1,
+                name: "alice",
+                key: &key,
+            },
+            accepted: 0,
+            clock: &clock,
+        }])
+        .unwrap();
+    writer.slots(1).unwrap();
+    writer.clock(&clock).unwrap();
+    let length = writer.finish::<Sha256>(|_| [7; 32]).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+#[test]
+fn a_state_is_shown_and_hostile_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let states = path.join("states");
+    fs::create_dir(&states).unwrap();
+    fs::write(states.join("state"), state()).unwrap();
+    let shown: Value =
+        serde_json::from_str(&ok(path, &["--json", "state", "show", "states/state"])).unwrap();
+    assert_eq!(shown["counter"], 12);
+    assert_eq!(shown["node"], "01".repeat(32));
+    assert_eq!(shown["mode"], "permissive");
+    assert_eq!(shown["pcrs"], 128);
+    assert_eq!(shown["validators"][0]["name"], "alice");
+    assert_eq!(shown["mac"], "07".repeat(32));
+    let text = ok(path, &["state", "show", "--state-dir", "states"]);
+    assert!(text.contains("counter        12\n"), "{text}");
+    let from_environment = Command::new(env!("CARGO_BIN_EXE_tcpctl"))
+        .args(["state", "show"])
+        .env("TCPCTL_STATE_DIR", &states)
+        .output()
+        .unwrap();
+    assert!(stdout(&from_environment).contains("counter        12\n"));
+
+    std::os::unix::fs::symlink("states/state", path.join("link")).unwrap();
+    fs::File::create(path.join("huge"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let made = Command::new("mkfifo").arg(path.join("fifo")).status();
+    assert!(made.unwrap().success());
+    fs::write(path.join("torn"), &state()[..700.min(state().len() - 1)]).unwrap();
+    for (file, code) in [
+        ("link", "not_a_file"),
+        ("fifo", "not_a_file"),
+        (".", "not_a_file"),
+        ("huge", "too_large"),
+        ("torn", "state_malformed"),
+        ("none", "io"),
+    ] {
+        let error = fails_json(path, &["state", "show", file], 1);
+        assert_eq!(error["error"], code, "{file}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_where_others_could_change_it() {
+    if loaded() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let states = path.join("states");
+    fs::create_dir(&states).unwrap();
+    fs::set_permissions(&states, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = fails_json(path, &["state", "restore", "--state-dir", "states"], 1);
+    assert_eq!(error["error"], "directory_unsafe");
+    assert!(text(&error, "message").contains("chmod 700"));
+    fs::set_permissions(&states, fs::Permissions::from_mode(0o700)).unwrap();
+    fails(path, &["state", "restore", "--state-dir", "states"], 3);
+}
+
+#[test]
+fn beginning_anew_says_what_is_lost_before_it_does_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = fails(directory.path(), &["state", "recover", "--setup"], 2);
+    for word in ["forgotten", "--yes", "--from"] {
+        assert!(said.contains(word), "{said}");
+    }
 }
 
 #[test]

@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""An independent auditor for TCP-LSM.
+
+It shares no code with the module or with tcpctl: it was written from Documentation/audit.rst, wire-format.rst,
+sealed-state.rst and attestation.rst alone, and uses the Python standard library and the package cryptography.
+
+    audit.py verify LOG [--quote FILE --nonce HEX --node HEX]
+    audit.py vectors Documentation/vectors/history.json
+
+It verifies the chain, the numbers, every request's id, every vote's signature, weight and place, every decision, the
+commits to the TPM, how one load goes on from another, and the TPM's certificates of counter and anchor. The rules of
+clocks, grants and policies are for `tcpctl audit verify`.
+
+Exit status: 0 verified, 1 something is wrong, 2 usage.
+"""
+
+import argparse
+import hashlib
+import json
+import struct
+import sys
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+ZERO = bytes(32)
+ADDED, REMOVED, SEALED, REQUEST, VOTE, GRANTED, DENIED, EXPIRED, CANCELLED = 3, 4, 5, 7, 8, 9, 10, 11, 12
+RESTORED, STAGED, ANCHORED, DISCARDED, RECOVERED = 22, 23, 24, 25, 26
+
+
+class Wrong(Exception):
+    """Something is wrong: the number of the event, if it is one event, and an error's name."""
+
+    def __init__(self, event, error):
+        super().__init__(f"event {event}: {error}" if event else error)
+        self.event, self.error = event, error
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def verifies(point, signature, message):
+    """Whether a DER signature over a message is by the key with that uncompressed point."""
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        return True
+    except (InvalidSignature, ValueError):
+        return False
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+def items(log):
+    """Yields ("head", node, epoch, chain) and ("event", bytes, chain); ends at a torn tail."""
+    at = 0
+    while at + 4 <= len(log):
+        if log[at:at + 4] == b"TCPL":
+            if at + 80 > len(log):
+                return
+            if log[at:at + 8] != b"TCPLLOG1":
+                raise Wrong(None, "log_malformed")
+            yield ("head", log[at + 8:at + 40], *struct.unpack_from(">Q", log, at + 40), log[at + 48:at + 80])
+            at += 80
+            continue
+        size = struct.unpack_from(">I", log, at)[0]
+        if not 92 <= size <= 92 + 8192:
+            raise Wrong(None, "log_malformed")
+        event = log[at + 4:at + 4 + size]
+        if len(event) >= 92 and struct.unpack_from(">I", event, 88)[0] + 92 != size:
+            raise Wrong(None, "log_malformed")
+        if at + 4 + size + 32 > len(log):
+            return
+        yield ("event", event, log[at + 4 + size:at + 36 + size])
+        at += 36 + size
+
+
+def str8(data, at):
+    """Returns what follows a str8."""
+    return at + 1 + data[at]
+
+
+class Event:
+    def __init__(self, data):
+        if data[:8] != b"TCPLEVT1":
+            raise Wrong(None, "event_malformed")
+        self.number, self.boot_ms, self.wall_ms, self.kind, self.op, self.uid, self.agent = struct.unpack_from(
+            ">QQQHHIQ", data, 8)
+        self.request = data[48:80]
+        self.slot, self.result, self.line = struct.unpack_from(">HHI", data, 80)
+        self.payload = data[92:]
+
+
+class Staged:
+    """What the TPM is told: the counter to be, the anchor before, and the head that extends it."""
+
+    def __init__(self, counter, before, number, head):
+        self.counter, self.before, self.number, self.head = counter, before, number, head
+        self.anchor = sha256(before, head)
+
+
+class Load:
+    """One load of the module."""
+
+    def __init__(self, node, epoch, chain, past):
+        self.node, self.epoch, self.start, self.chain, self.past = node, epoch, chain, chain, past
+        self.number = epoch << 32
+        self.validators, self.open = {}, {}
+        self.staged = self.committed = self.anchor = self.counter = None
+        if chain == sha256(b"TCPLCHN2", node, struct.pack(">Q", epoch), ZERO):
+            # A load without a past: the anchor was never extended.
+            self.anchor, self.counter = ZERO, epoch
+        self.votes = self.commits = 0
+
+    def take(self, data, chain):
+        event = Event(data)
+        if event.number <= self.number:
+            raise Wrong(event.number, "event_repeated")
+        if event.number != self.number + 1:
+            raise Wrong(event.number, "event_missing")
+        self.chain = sha256(self.chain, data)
+        if self.chain != chain:
+            raise Wrong(event.number, "chain_broken")
+        self.number = event.number
+        try:
+            self.judge(event)
+        except Wrong as wrong:
+            raise Wrong(event.number, wrong.error) from None
+
+    def judge(self, event):
+        kind, data = event.kind, event.payload
+        if kind in (ADDED, REMOVED):
+            slot, weight = struct.unpack_from(">HI", data)
+            key = data[str8(data, 6):]
+            if kind == ADDED:
+                self.validators[sha256(key)] = (slot, weight, key)
+            elif self.validators.pop(sha256(key), None) != (slot, weight, key):
+                raise Wrong(None, "validator_unknown")
+        elif kind == SEALED:
+            if struct.unpack_from(">I", data, 32)[0] != self.total():
+                raise Wrong(None, "sealed_differs")
+        elif kind == REQUEST:
+            self.ask(event)
+        elif kind == VOTE:
+            self.vote(event)
+        elif kind in (GRANTED, DENIED, EXPIRED, CANCELLED):
+            self.decide(event)
+        elif kind == STAGED:
+            self.stage(event)
+        elif kind == ANCHORED:
+            self.commit(event)
+        elif kind == DISCARDED:
+            if self.staged is None:
+                raise Wrong(None, "discarded_unstaged")
+            self.staged = None
+        elif kind == RESTORED:
+            # What the state held is said again by the events that follow.
+            self.validators = {}
+            if event.result == 3:
+                # Not current: a quorum will be asked. The counter was incremented for it.
+                self.go_on_from(struct.unpack_from(">Q32s", data)[1])
+                self.counter = self.epoch
+        elif kind == RECOVERED:
+            _, anchor, _, head = struct.unpack(">Q32sQ32s", data)
+            if head == ZERO:
+                # Setup begins anew, and the anchor is extended with the head after this very event.
+                self.staged = Staged(self.epoch, anchor, event.number, self.chain)
+
+    def total(self):
+        return sum(weight for _, weight, _ in self.validators.values())
+
+    def ask(self, event):
+        data = event.payload
+        node, epoch = struct.unpack_from(">32sQ", data, 8)
+        created, _, expires = struct.unpack_from(">QQQ", data, 64)
+        if node != self.node:
+            raise Wrong(None, "request_node")
+        if epoch != self.epoch:
+            raise Wrong(None, "request_epoch")
+        if created != event.number:
+            raise Wrong(None, "request_created")
+        if sha256(data) != event.request:
+            raise Wrong(None, "request_id")
+        self.open[event.request] = {
+            "threshold": struct.unpack_from(">H", data, 152)[0], "expires": expires, "total": self.total(),
+            "voted": set(), "weight": {1: 0, 2: 0},
+        }
+
+    def vote(self, event):
+        data = event.payload
+        node, epoch, request, validator, verdict, _, entries, expires, reason = struct.unpack_from(
+            ">32sQ32s32sBBHQ32s", data, 8)
+        signed, rest = data[:156 + 10 * entries], data[156 + 10 * entries:]
+        size = struct.unpack_from(">H", rest)[0]
+        signature, text = rest[2:2 + size], rest[2 + size:]
+        if data[:8] != b"TCPLVOT1" or node != self.node:
+            raise Wrong(None, "vote_other_node")
+        if epoch != self.epoch:
+            raise Wrong(None, "vote_other_epoch")
+        asked = self.open.get(request)
+        if asked is None or request != event.request:
+            raise Wrong(None, "vote_unknown_request")
+        if validator not in self.validators:
+            raise Wrong(None, "vote_unknown_validator")
+        slot, weight, key = self.validators[validator]
+        if expires > asked["expires"] or event.boot_ms > expires + 1000:
+            raise Wrong(None, "vote_expired")
+        if validator in asked["voted"]:
+            raise Wrong(None, "vote_duplicate")
+        if reason != (sha256(text) if text else ZERO):
+            raise Wrong(None, "vote_reason")
+        if (slot, verdict) != (event.slot, event.result):
+            raise Wrong(None, "event_header")
+        if not verifies(key, signature, signed):
+            raise Wrong(None, "vote_forged")
+        asked["voted"].add(validator)
+        asked["weight"][verdict] += weight
+        self.votes += 1
+
+    def decide(self, event):
+        asked = self.open.pop(event.request, None)
+        if asked is None:
+            raise Wrong(None, "request_not_open")
+        if event.kind == CANCELLED:
+            return
+        approve, deny, total = struct.unpack(">QQQ", event.payload)
+        if (approve, deny, total) != (asked["weight"][1], asked["weight"][2], asked["total"]):
+            raise Wrong(None, "tally_wrong")
+        threshold = asked["threshold"]
+        granted = approve * 10000 >= threshold * total
+        denied = not granted and (total - deny) * 10000 < threshold * total
+        if granted != (event.kind == GRANTED) or denied != (event.kind == DENIED):
+            raise Wrong(None, "threshold_not_met")
+        if event.kind == EXPIRED and event.boot_ms < asked["expires"]:
+            raise Wrong(None, "decision_wrong")
+
+    def go_on_from(self, head):
+        if self.start != sha256(b"TCPLCHN2", self.node, struct.pack(">Q", self.epoch), head):
+            raise Wrong(None, "genesis")
+
+    def stage(self, event):
+        staged = Staged(*struct.unpack_from(">Q32s", event.payload), event.number, self.chain)
+        change = event.payload[42:]
+        if self.staged is not None:
+            raise Wrong(None, "staged_twice")
+        if event.result == RECOVERED:
+            _, self.anchor, _, head = struct.unpack(">Q32sQ32s", change)
+            self.go_on_from(head)
+        elif event.result == RESTORED:
+            counter, head, anchor = struct.unpack_from(">Q32s32s", change)
+            self.anchor, self.counter = anchor, counter
+            self.go_on_from(head)
+            if self.past:
+                states = [state for state in self.past if state.head == head]
+                if not states:
+                    raise Wrong(None, "past_missing")
+                if (states[0].counter, states[0].anchor) != (counter, anchor):
+                    raise Wrong(None, "restored_differs")
+        if self.anchor is not None and staged.before != self.anchor:
+            raise Wrong(None, "anchor_skipped")
+        if self.counter is not None and staged.counter != self.counter + 1:
+            raise Wrong(None, "counter_skipped")
+        self.staged = staged
+
+    def commit(self, event):
+        counter, number, head, anchor = struct.unpack(">QQ32s32s", event.payload)
+        staged = self.staged
+        if staged is None:
+            raise Wrong(None, "anchored_unstaged")
+        if (counter, number, head) != (staged.counter, staged.number, staged.head):
+            raise Wrong(None, "anchored_differs")
+        if anchor != staged.anchor:
+            raise Wrong(None, "anchor_differs")
+        self.counter, self.anchor = counter, anchor
+        self.committed, self.staged = staged, None
+        self.commits += 1
+
+    def given_up(self):
+        """A restore that was discarded left the counter alone: the next one begins the same epoch again."""
+        return self.committed is None and not self.validators
+
+    def states(self):
+        return [state for state in (self.committed, self.staged) if state]
+
+
+def verify(log):
+    """Verifies a log; returns its node, its loads, and the states that the last commit left."""
+    node, load, loads, past, head = None, None, [], [], None
+    for kind, *rest in items(log):
+        if kind == "head":
+            head = rest
+            if node not in (None, head[0]):
+                raise Wrong(None, "other_node")
+            node = head[0]
+            continue
+        data, chain = rest
+        if head:
+            number = struct.unpack_from(">Q", data, 8)[0]
+            of, epoch, start = head
+            head = None
+            if load and epoch == load.epoch and start == load.chain and number != (epoch << 32) + 1:
+                pass
+            elif number != (epoch << 32) + 1:
+                if load and epoch == load.epoch:
+                    raise Wrong(number, "event_repeated" if number <= load.number else "event_missing")
+                raise Wrong(number, "log_starts_late")
+            else:
+                # A locked node has no epoch before its state is restored.
+                earlier = [other.epoch for other in loads if other.epoch]
+                if earlier and epoch and epoch <= max(earlier) and not (load.given_up() and epoch == load.epoch):
+                    raise Wrong(number, "epoch_replayed")
+                if load and load.states():
+                    past = load.states()
+                load = Load(of, epoch, start, past)
+                loads.append(load)
+        if load is None:
+            raise Wrong(None, "log_malformed")
+        load.take(data, chain)
+    if load is None:
+        raise Wrong(None, "log_empty")
+    return node, loads, load.states() or past
+
+
+# --- the quote (TPM 2.0 Library, Part 2; big-endian) ------------------------------------------------------------------
+
+def tpm2b(data, at):
+    size = struct.unpack_from(">H", data, at)[0]
+    if at + 2 + size > len(data):
+        raise Wrong(None, "quote_malformed")
+    return data[at + 2:at + 2 + size], at + 2 + size
+
+
+def name(public):
+    return b"\x00\x0b" + sha256(public)
+
+
+def certified(bundle, part, key, ak, nonce, index, attributes, size):
+    """The value of an NV index that the TPM certifies."""
+    attest, signature = (bytes.fromhex(bundle[part][field]) for field in ("attest", "signature"))
+    if signature[:4] != b"\x00\x18\x00\x0b":
+        raise Wrong(None, "quote_malformed")
+    r, at = tpm2b(signature, 4)
+    s, _ = tpm2b(signature, at)
+    der = encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
+    if not verifies(key, der, attest):
+        raise Wrong(None, "quote_signature")
+    # TPM_GENERATED_VALUE, TPM_ST_ATTEST_NV
+    if attest[:6] != b"\xffTCG\x80\x14":
+        raise Wrong(None, "quote_type")
+    signer, at = tpm2b(attest, 6)
+    extra, at = tpm2b(attest, at)
+    if signer != name(struct.pack(">I", 0x4000000B) + name(ak)):
+        raise Wrong(None, "quote_hierarchy")
+    if extra != nonce:
+        raise Wrong(None, "quote_nonce")
+    boot = attest[at + 8:at + 16]
+    index_name, at = tpm2b(attest, at + 25)
+    offset = struct.unpack_from(">H", attest, at)[0]
+    value, _ = tpm2b(attest, at + 2)
+    public = struct.pack(">IHIHH", index, 0x000B, attributes | 0x20000000, 0, size)
+    if index_name != name(public) or offset != 0 or len(value) != size:
+        raise Wrong(None, "quote_index")
+    return value, boot
+
+
+def quoted(bundle, nonce, node):
+    """Counter and anchor that the node's TPM certifies."""
+    if (bundle.get("format"), bundle.get("version")) != ("tcp-lsm-quote", 1):
+        raise Wrong(None, "quote_format")
+    ak = bytes.fromhex(bundle["ak"])
+    if sha256(ak) != node:
+        raise Wrong(None, "quote_other_key")
+    if ak[:8] != bytes.fromhex("0023000b00050472"):
+        raise Wrong(None, "ak_attributes")
+    x, at = tpm2b(ak, 20)
+    y, _ = tpm2b(ak, at)
+    key = b"\x04" + x.rjust(32, b"\0") + y.rjust(32, b"\0")
+    counter, boot = certified(bundle, "counter", key, ak, nonce, 0x01854350, 0x02060012, 8)
+    anchor, other = certified(bundle, "anchor", key, ak, nonce, 0x01854351, 0x02060042, 32)
+    if boot != other:
+        raise Wrong(None, "quote_boot")
+    return int.from_bytes(counter, "big"), anchor
+
+
+def vouch(states, counter, anchor):
+    """Demands that the log goes to where the TPM says."""
+    for state in states:
+        if state.counter == counter:
+            if state.anchor != anchor:
+                raise Wrong(None, "anchor_differs")
+            return
+    if states and counter < states[0].counter:
+        raise Wrong(None, "quote_older")
+    raise Wrong(None, "log_truncated")
+
+
+def run_verify(arguments):
+    with open(arguments.log, "rb") as file:
+        node, loads, states = verify(file.read())
+    votes, commits = sum(load.votes for load in loads), sum(load.commits for load in loads)
+    print(f"verified: {len(loads)} loads of node {node.hex()}, {votes} votes, {commits} commits")
+    print(f"head {loads[-1].chain.hex()}, event {loads[-1].number}")
+    if arguments.node and bytes.fromhex(arguments.node) != node:
+        raise Wrong(None, "other_node")
+    if arguments.quote:
+        with open(arguments.quote, "rb") as file:
+            counter, anchor = quoted(json.load(file), bytes.fromhex(arguments.nonce), bytes.fromhex(arguments.node))
+        vouch(states, counter, anchor)
+        print(f"the TPM vouches for anchor {anchor.hex()}, counter {counter}")
+    else:
+        print("NOT checked: whether the log is complete, and the only one (no --quote)")
+
+
+def run_vectors(arguments):
+    """Verifies the test vectors: the true log, and that each wrong one is wrong where it says."""
+    with open(arguments.log, "rb") as file:
+        vectors = json.load(file)
+    true = vectors["true"]
+    node, loads, states = verify(bytes.fromhex(true["log"]))
+    quote = quoted(true["quote"], bytes.fromhex(true["nonce"]), node)
+    vouch(states, *quote)
+    found = (node.hex(), loads[-1].chain.hex(), loads[-1].number, sum(load.votes for load in loads), *quote)
+    expected = (true["node"], true["chain"], true["last"], true["votes"], true["counter"], bytes.fromhex(true["anchor"]))
+    if found != expected:
+        raise Wrong(None, f"{found} is not {expected}")
+    failed = 0
+    for wrong in vectors["wrong"]:
+        try:
+            _, _, states = verify(bytes.fromhex(wrong["log"]))
+            vouch(states, *quote)
+            found = (None, "verified")
+        except Wrong as error:
+            found = (error.event, error.error)
+        if found != (wrong["event"], wrong["error"]):
+            failed += 1
+            print(f"{wrong['name']}: {found}, not {(wrong['event'], wrong['error'])}")
+    print(f"{1 + len(vectors['wrong']) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description="An independent auditor for TCP-LSM")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("verify", help="verify a log")
+    command.add_argument("log")
+    command.add_argument("--quote", help="what `tcpctl attest quote` wrote")
+    command.add_argument("--nonce", help="hexadecimal")
+    command.add_argument("--node", help="64 hexadecimal digits")
+    command.set_defaults(run=run_verify)
+    command = commands.add_parser("vectors", help="verify the test vectors")
+    command.add_argument("log")
+    command.set_defaults(run=run_vectors)
+    arguments = parser.parse_args()
+    if getattr(arguments, "quote", None) and not (arguments.nonce and arguments.node):
+        parser.error("a quote needs --nonce and --node")
+    try:
+        return arguments.run(arguments) or 0
+    except Wrong as wrong:
+        print(f"WRONG: {wrong}", file=sys.stderr)
+    except (struct.error, IndexError, KeyError, TypeError, ValueError, OSError) as error:
+        print(f"WRONG: not well formed: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,886 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every attack on a log, with the exact event that is named; and that no changed byte goes unnoticed.
+
+#[path = "../../tests/history/mod.rs"]
+pub(crate) mod node;
+
+use engine::{
+    clock::NODE_SLOT,
+    event::{
+        Kind,
+        Payload, //
+    },
+    governance::Detail,
+    op::Op,
+    policy::Policy,
+    quorum::Verdict,
+    request::Fact, //
+};
+
+use self::node::{
+    encode,
+    everything,
+    sha256,
+    Log,
+    Node,
+    POLICY_1,
+    POLICY_2, //
+};
+use super::{
+    fault::Fault,
+    history::{
+        History,
+        Stop,
+        Vouched, //
+    },
+    load::Texts, //
+};
+
+fn texts() -> Texts {
+    [POLICY_1, POLICY_2]
+        .into_iter()
+        .map(|text| {
+            (
+                sha256(text.as_bytes()),
+                Policy::parse(text.as_bytes()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn read(bytes: &[u8], partial: bool) -> Result<History, Box<Fault>> {
+    let mut history = History::new(texts(), partial);
+    match history.read("log", bytes, |_, _| {}) {
+        Ok(()) => Ok(history),
+        Err(Stop::Fault(fault)) => Err(fault),
+        Err(Stop::Io(error)) => panic!("{error}"),
+    }
+}
+
+fn good(log: &Log) -> History {
+    read(&log.bytes(), false).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// Demands that exactly this event is named, with this error.
+#[track_caller]
+fn bad(log: &Log, event: u64, code: &str) -> Box<Fault> {
+    match read(&log.bytes(), false) {
+        Ok(_) => panic!("{code} was not noticed"),
+        Err(fault) => {
+            assert_eq!(
+                (fault.wrong.code, fault.event),
+                (code, Some(event)),
+                "{fault}"
+            );
+            fault
+        }
+    }
+}
+
+#[test]
+fn a_true_history_verifies() {
+    let node = everything();
+    let history = good(&node.log);
+    let counts = history.counts;
+    assert_eq!(counts.loads, 2);
+    assert_eq!(counts.restored, 1);
+    assert_eq!((counts.granted, counts.denied, counts.expired), (4, 1, 1));
+    assert_eq!((counts.cancelled, counts.held), (2, 1));
+    assert_eq!(counts.governance, 2);
+    assert_eq!((counts.anchors, counts.unread), (5, 0));
+    assert_eq!(counts.terms, counts.requests);
+    let vouched = Vouched {
+        node: node.id,
+        counter: node.counter,
+        anchor: node.anchor,
+    };
+    // ANCHORED, the change and an agent come after what is anchored.
+    assert_eq!(history.vouch(&vouched), Ok(3));
+}
+
+/// A sealed node with an agent, before any request.
+fn sealed() -> Node {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.agent(9);
+    node
+}
+
+fn last(node: &Node) -> u64 {
+    node.clock.get(NODE_SLOT)
+}
+
+#[test]
+fn an_event_removed_is_missed() {
+    let node = everything();
+    for place in [(0, 2), (0, 15), (1, 9)] {
+        let mut log = node.log.clone();
+        let number = log.number(place);
+        log.segments[place.0].events.remove(place.1);
+        bad(&log, number + 1, "event_missing");
+        // A forger closes the gap and computes the chain anew.
+        log.renumber();
+        log.rechain();
+        assert!(read(&log.bytes(), false).is_err(), "{place:?}");
+    }
+    let mut log = node.log.clone();
+    let place = log.places(Kind::Agent)[0];
+    log.segments[0].events.remove(place.1);
+    log.renumber();
+    log.rechain();
+    let request = log.number(log.places(Kind::Request)[0]);
+    bad(&log, request, "request_created");
+}
+
+#[test]
+fn events_reordered_are_noticed() {
+    let mut log = everything().log;
+    let number = log.number((0, 8));
+    log.segments[0].events.swap(8, 9);
+    bad(&log, number + 1, "event_missing");
+    log.renumber();
+    log.rechain();
+    assert!(read(&log.bytes(), false).is_err());
+}
+
+#[test]
+fn an_event_edited_breaks_the_chain_and_then_the_anchor() {
+    let mut log = everything().log;
+    let place = log.places(Kind::Agent)[0];
+    log.event(place)[30] ^= 1;
+    let number = log.number(place);
+    bad(&log, number, "chain_broken");
+    // Whoever computes the chain anew is found out by the TPM.
+    log.rechain();
+    let anchored = log.places(Kind::Anchored)[1];
+    assert!(anchored > place);
+    bad(&log, log.number(anchored), "anchored_differs");
+}
+
+#[test]
+fn an_event_duplicated_is_noticed() {
+    let mut log = everything().log;
+    let copy = log.segments[0].events[5].clone();
+    let number = log.number((0, 5));
+    log.segments[0].events.insert(6, copy);
+    bad(&log, number, "event_repeated");
+}
+
+#[test]
+fn a_truncated_log_is_told_by_the_quote_and_by_the_next_load() {
+    let node = everything();
+    let vouched = Vouched {
+        node: node.id,
+        counter: node.counter,
+        anchor: node.anchor,
+    };
+    let mut log = node.log.clone();
+    let cut = *log.places(Kind::Staged).last().unwrap();
+    log.segments[cut.0].events.truncate(cut.1);
+    let fault = good(&log).vouch(&vouched).unwrap_err();
+    assert_eq!(fault.code, "log_truncated");
+    // The power was cut after the TPM had it: the log says what was staged, and that is what the TPM has.
+    let mut log = node.log.clone();
+    log.segments[cut.0].events.truncate(cut.1 + 1);
+    assert_eq!(good(&log).vouch(&vouched), Ok(0));
+    // The first load ends before the state that the second one goes on from.
+    let mut log = node.log.clone();
+    let cut = *log
+        .places(Kind::Staged)
+        .iter()
+        .rfind(|place| place.0 == 0)
+        .unwrap();
+    log.segments[0].events.truncate(cut.1);
+    let staged = log.places(Kind::Staged);
+    let first = staged.iter().find(|place| place.0 == 1).unwrap();
+    bad(&log, log.number(*first), "past_missing");
+    // Without any of the first load's events the second is checked by itself.
+    let mut log = node.log.clone();
+    log.segments.remove(0);
+    assert_eq!(good(&log).vouch(&vouched), Ok(3));
+}
+
+#[test]
+fn a_tail_that_is_not_anchored_is_fine_and_told() {
+    let mut node = sealed();
+    node.checkpoint();
+    let vouched = Vouched {
+        node: node.id,
+        counter: node.counter,
+        anchor: node.anchor,
+    };
+    let id = node.ask(b"/etc/hosts");
+    node.vote(&id, 1, Verdict::Approve);
+    assert_eq!(good(&node.log).vouch(&vouched), Ok(3));
+    let older = Vouched {
+        counter: node.counter - 1,
+        ..vouched
+    };
+    assert_eq!(
+        good(&node.log).vouch(&older).unwrap_err().code,
+        "quote_older"
+    );
+    let other = Vouched {
+        node: [1; 32],
+        ..vouched
+    };
+    assert_eq!(
+        good(&node.log).vouch(&other).unwrap_err().code,
+        "other_node"
+    );
+}
+
+#[test]
+fn a_forked_chain_is_told_by_the_quote() {
+    let mut one = sealed();
+    one.checkpoint();
+    let mut other = one.clone();
+    one.agent(10);
+    one.checkpoint();
+    other.agent(11);
+    other.checkpoint();
+    for (log, tpm, code) in [
+        (&one, &one, None),
+        (&other, &other, None),
+        (&one, &other, Some("anchor_differs")),
+    ] {
+        let vouched = Vouched {
+            node: tpm.id,
+            counter: tpm.counter,
+            anchor: tpm.anchor,
+        };
+        let found = good(&log.log).vouch(&vouched).err().map(|wrong| wrong.code);
+        assert_eq!(found, code);
+    }
+}
+
+#[test]
+fn each_wrong_vote_is_named() {
+    let cast = |of: &str, make: &dyn Fn(&mut Node, [u8; 32]) -> Vec<u8>| {
+        let mut node = sealed();
+        let id = node.ask(b"/etc/hosts");
+        node.vote(&id, 1, Verdict::Approve);
+        let record = make(&mut node, id);
+        let header = engine::event::Header {
+            slot: 2,
+            ..node.about(&id, Kind::Vote, 1)
+        };
+        let number = node.record(header, &record);
+        bad(&node.log, number, of);
+    };
+    let clock = |node: &Node, id: &[u8; 32], slot: u16| {
+        let mut clock = node.validators[&slot].last.clone();
+        assert!(clock.next_vote(slot, node.requests[id].created));
+        clock
+    };
+    cast("vote_forged", &|node, id| {
+        // Bob's vote, signed by somebody else.
+        let clock = clock(node, &id, 2);
+        let record = node.signed(&id, "bob", Verdict::Approve, &clock, "");
+        splice(
+            &record,
+            &node.signed(&id, "carol", Verdict::Approve, &clock, ""),
+        )
+    });
+    cast("vote_unknown_validator", &|node, id| {
+        let clock = clock(node, &id, 2);
+        node.signed(&id, "mallory", Verdict::Approve, &clock, "")
+    });
+    cast("clock_before_request", &|node, id| {
+        let mut clock = clock(node, &id, 2);
+        assert!(clock.set(NODE_SLOT, 1));
+        node.signed(&id, "bob", Verdict::Approve, &clock, "")
+    });
+    cast("clock_not_later", &|node, id| {
+        let mut clock = clock(node, &id, 2);
+        assert!(clock.set(2, 0));
+        node.signed(&id, "bob", Verdict::Approve, &clock, "")
+    });
+    cast("clock_leap", &|node, id| {
+        let mut clock = clock(node, &id, 2);
+        assert!(clock.set(2, 1 << 21));
+        node.signed(&id, "bob", Verdict::Approve, &clock, "")
+    });
+    cast("clock_unseen", &|node, id| {
+        let mut clock = clock(node, &id, 2);
+        assert!(clock.set(3, 1));
+        node.signed(&id, "bob", Verdict::Approve, &clock, "")
+    });
+    cast("clock_unseen", &|node, id| {
+        let mut clock = clock(node, &id, 2);
+        assert!(clock.set(NODE_SLOT, last(node) + 1));
+        node.signed(&id, "bob", Verdict::Approve, &clock, "")
+    });
+    cast("vote_expired", &|node, id| {
+        let record = node.ballot_paper(&id, 2, Verdict::Approve);
+        node.boot_ms += 700_000;
+        record
+    });
+    cast("vote_other_epoch", &|node, id| {
+        node.epoch += 1;
+        let record = node.ballot_paper(&id, 2, Verdict::Approve);
+        node.epoch -= 1;
+        record
+    });
+    cast("vote_other_node", &|node, id| {
+        let own = node.id;
+        node.id = [9; 32];
+        let record = node.ballot_paper(&id, 2, Verdict::Approve);
+        node.id = own;
+        record
+    });
+    cast("vote_reason", &|node, id| {
+        let mut record = node.ballot_paper(&id, 2, Verdict::Approve);
+        record.push(b'!');
+        record
+    });
+    cast("vote_duplicate", &|node, id| {
+        let clock = clock(node, &id, 1);
+        node.signed(&id, "alice", Verdict::Approve, &clock, "")
+    });
+    cast("event_header", &|node, id| {
+        let clock = clock(node, &id, 3);
+        node.signed(&id, "carol", Verdict::Approve, &clock, "")
+    });
+}
+
+#[test]
+fn a_regressing_clock_is_named() {
+    let mut node = sealed();
+    let first = node.ask(b"/etc/hosts");
+    node.approve(&first);
+    let second = node.ask(b"/etc/group");
+    // Carol has seen this node's event; now she claims not to have seen her own past.
+    let mut clock = engine::clock::NodeClock::new();
+    assert!(clock.set(3, 9));
+    let record = node.signed(&second, "carol", Verdict::Approve, &clock, "");
+    let header = engine::event::Header {
+        slot: 3,
+        ..node.about(&second, Kind::Vote, 1)
+    };
+    let number = node.record(header, &record);
+    bad(&node.log, number, "clock_regresses");
+}
+
+#[test]
+fn the_vote_of_a_removed_validator_is_named() {
+    let mut node = sealed();
+    node.remove_by_quorum(4);
+    let id = node.ask(b"/etc/hosts");
+    let clock = {
+        let mut clock = engine::clock::NodeClock::new();
+        assert!(clock.next_vote(4, node.requests[&id].created));
+        clock
+    };
+    let record = node.signed(&id, "dave", Verdict::Approve, &clock, "");
+    let header = engine::event::Header {
+        slot: 4,
+        ..node.about(&id, Kind::Vote, 1)
+    };
+    let number = node.record(header, &record);
+    bad(&node.log, number, "vote_unknown_validator");
+}
+
+#[test]
+fn a_decision_without_its_weight_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    node.vote(&id, 1, Verdict::Approve);
+    node.vote(&id, 2, Verdict::Approve);
+    for (kind, code) in [
+        (Kind::Granted, "threshold_not_met"),
+        (Kind::Denied, "threshold_not_met"),
+        (Kind::Expired, "decision_wrong"),
+    ] {
+        let mut node = node.clone();
+        node.decide(&id, kind);
+        bad(&node.log, last(&node), code);
+    }
+    // The weights are invented.
+    let mut lied = node.clone();
+    let tally = engine::event::Tally {
+        approve: 3,
+        deny: 0,
+        total: 4,
+    };
+    let number = lied.record(
+        lied.about(&id, Kind::Granted, 0),
+        &encode(&Payload::Tally(tally)),
+    );
+    bad(&lied.log, number, "tally_wrong");
+    // The decision is kept back.
+    let record = node.ballot_paper(&id, 3, Verdict::Approve);
+    let header = engine::event::Header {
+        slot: 3,
+        ..node.about(&id, Kind::Vote, 1)
+    };
+    node.record(header, &record);
+    node.agent(12);
+    bad(&node.log, last(&node), "decision_missing");
+}
+
+#[test]
+fn a_grant_used_too_often_too_late_or_never_given_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    let number = {
+        let mut early = node.clone();
+        early.record(early.about(&id, Kind::Used, 1), &[]);
+        bad(&early.log, last(&early), "grant_unknown");
+        node.approve(&id);
+        last(&node)
+    };
+    let mut late = node.clone();
+    late.boot_ms += 302_000;
+    late.spend(&id);
+    bad(&late.log, number + 1, "grant_expired");
+    let mut generous = node.clone();
+    generous.record(generous.about(&id, Kind::Used, 2), &[]);
+    bad(&generous.log, number + 1, "grant_uses");
+    let mut early = node.clone();
+    early.record(early.about(&id, Kind::GrantEnded, 2), &[]);
+    bad(&early.log, number + 1, "grant_ended");
+    node.spend(&id);
+    let mut kept = node.clone();
+    kept.record(kept.about(&id, Kind::Used, 0), &[]);
+    kept.agent(12);
+    bad(&kept.log, last(&kept), "end_missing");
+    node.spend(&id);
+    node.record(node.about(&id, Kind::Used, 0), &[]);
+    bad(&node.log, last(&node), "grant_unknown");
+}
+
+#[test]
+fn a_policy_without_its_quorum_is_named() {
+    // Not even staged.
+    let mut node = sealed();
+    let number = node.policy(POLICY_2);
+    bad(&node.log, number, "not_anchored");
+    // Anchored, but nobody was asked.
+    let mut node = sealed();
+    let change = encode(&Payload::Policy {
+        version: 2,
+        digest: &sha256(POLICY_2.as_bytes()),
+        name: "builder",
+    });
+    node.anchored(Kind::Policy, 0, &change);
+    bad(&node.log, last(&node) - 1, "not_granted");
+    // A quorum approved another text.
+    let mut node = sealed();
+    let id = node.ask_policy(POLICY_2);
+    node.approve(&id);
+    node.spend(&id);
+    let other = encode(&Payload::Policy {
+        version: 2,
+        digest: &[5; 32],
+        name: "builder",
+    });
+    node.anchored(Kind::Policy, 0, &other);
+    bad(&node.log, last(&node) - 1, "not_granted");
+    // Approved and anchored, and then another one is put in force.
+    let mut node = sealed();
+    let id = node.ask_policy(POLICY_2);
+    node.approve(&id);
+    node.spend(&id);
+    node.anchored(Kind::Policy, 0, &change);
+    node.record(node.header(Kind::Policy, 0), &other);
+    bad(&node.log, last(&node), "change_differs");
+    // Used for a second policy.
+    let mut node = sealed();
+    node.change_policy(POLICY_2);
+    let change = encode(&Payload::Policy {
+        version: 3,
+        digest: &[5; 32],
+        name: "builder",
+    });
+    let staged = node.stage(Kind::Policy as u16, 0, &change);
+    bad(&node.log, staged, "not_granted");
+}
+
+#[test]
+fn other_governance_without_its_quorum_is_named() {
+    let mut node = sealed();
+    let number = node.record(node.header(Kind::Unpinned, 0), &[]);
+    bad(&node.log, number, "not_granted");
+    let mut node = sealed();
+    let number = node.stage(Kind::Mode as u16, 1, &[]);
+    bad(&node.log, number, "not_granted");
+    let mut node = sealed();
+    let id = node.ask_detail(&Detail::RemoveValidator { name: "carol" });
+    node.approve(&id);
+    node.spend(&id);
+    let dave = node.validators[&4].clone();
+    let record = encode(&Payload::Validator(engine::governance::ValidatorRecord {
+        slot: 4,
+        weight: dave.weight,
+        name: "dave",
+        key: &node::Key::new("dave").public,
+    }));
+    let number = node.stage(Kind::ValidatorRemoved as u16, 0, &record);
+    bad(&node.log, number, "not_granted");
+    // Without a TPM the same, without STAGED.
+    let mut node = Node::new(0);
+    node.set_up();
+    let number = node.remove(4);
+    bad(&node.log, number, "not_granted");
+}
+
+#[test]
+fn an_unsealed_node_verifies() {
+    let mut node = Node::new(0);
+    node.set_up();
+    let id = node.ask_detail(&Detail::Mode(engine::governance::Mode::Permissive));
+    node.approve(&id);
+    node.spend(&id);
+    node.record(node.header(Kind::Mode, 1), &[]);
+    node.change_policy(POLICY_2);
+    node.remove_by_quorum(4);
+    let history = good(&node.log);
+    assert_eq!(history.counts.governance, 3);
+    assert!(history.committed().is_none());
+}
+
+#[test]
+fn a_wrong_request_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    let place = *node.log.places(Kind::Request).last().unwrap();
+    let number = node.log.number(place);
+    let forge = |change: &dyn Fn(&mut Vec<u8>), code: &str| {
+        let mut log = node.log.clone();
+        let mut payload = log.payload(place);
+        change(&mut payload);
+        let digest = sha256(&payload);
+        log.set_payload(place, &payload);
+        // The id is that of what was changed, unless the test is about the id.
+        if code != "request_id" {
+            log.event(place)[48..80].copy_from_slice(&digest);
+        }
+        log.rechain();
+        bad(&log, number, code);
+    };
+    forge(&|payload| payload[50] ^= 1, "request_id");
+    forge(&|payload| payload[8] ^= 1, "request_node");
+    forge(&|payload| payload[47] ^= 1, "request_epoch");
+    forge(&|payload| payload[71] ^= 1, "request_created");
+    forge(&|payload| payload[118] ^= 1, "request_policy");
+    forge(&|payload| payload[130] ^= 1, "request_policy");
+    forge(&|payload| payload[103] ^= 1, "event_header");
+    // The rule says 75 %, 2 uses, 5 minutes, and 10 minutes to decide.
+    forge(&|payload| payload[153] ^= 1, "terms_wrong");
+    forge(&|payload| payload[155] = 3, "terms_wrong");
+    forge(&|payload| payload[159] ^= 1, "terms_wrong");
+    forge(&|payload| payload[87] ^= 1, "terms_wrong");
+    // Asked for twice.
+    let mut again = node.clone();
+    again.ask(b"/etc/hosts");
+    bad(&again.log, last(&again), "request_duplicate");
+    assert!(node.requests.contains_key(&id));
+}
+
+#[test]
+fn a_request_outside_its_phase_is_named() {
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    node.policy(POLICY_1);
+    let mut early = node.clone();
+    early.ask_policy(POLICY_2);
+    bad(&early.log, last(&early), "request_phase");
+    let mut wrong = sealed();
+    let content = [1; 32];
+    let mut out = [0; 64];
+    let length = Detail::Unload.encode(&mut out).unwrap();
+    let facts = [Fact::Detail(&out[..length])];
+    wrong.request(Op::Unload, 0, 0, (7500, 300, 1), &content, &facts);
+    bad(&wrong.log, last(&wrong), "request_content");
+}
+
+#[test]
+fn a_change_that_keeps_old_requests_is_named() {
+    let mut node = sealed();
+    node.ask(b"/etc/hosts");
+    node.change_policy(POLICY_2);
+    bad(&node.log, last(&node), "change_keeps_requests");
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    node.record(node.about(&id, Kind::Cancelled, 2), &[]);
+    node.agent(12);
+    bad(&node.log, last(&node), "change_missing");
+}
+
+#[test]
+fn an_anchor_skipped_is_named() {
+    // Another commit, which the log does not have, went before.
+    let mut node = sealed();
+    node.counter += 1;
+    let number = node.stage(0, 0, &[]);
+    bad(&node.log, number, "counter_skipped");
+    let mut node = sealed();
+    node.anchor = [8; 32];
+    let number = node.stage(0, 0, &[]);
+    bad(&node.log, number, "anchor_skipped");
+    let mut node = sealed();
+    let staged = node.stage(0, 0, &[]);
+    node.anchor[0] ^= 1;
+    node.commit(staged);
+    bad(&node.log, last(&node), "anchor_differs");
+    let mut node = sealed();
+    let staged = node.stage(0, 0, &[]);
+    node.commit(staged - 1);
+    bad(&node.log, last(&node), "anchored_differs");
+    let mut node = sealed();
+    node.commit(1);
+    bad(&node.log, last(&node), "anchored_unstaged");
+    let mut node = sealed();
+    node.stage(0, 0, &[]);
+    let number = node.stage(0, 0, &[]);
+    bad(&node.log, number, "staged_twice");
+    let mut node = sealed();
+    let number = node.record(node.header(Kind::Discarded, 0), &[]);
+    bad(&node.log, number, "discarded_unstaged");
+    // What was discarded may be staged again, with the same counter.
+    let mut node = sealed();
+    node.stage(0, 0, &[]);
+    node.record(node.header(Kind::Discarded, 0), &[]);
+    node.checkpoint();
+    good(&node.log);
+}
+
+#[test]
+fn an_epoch_replayed_is_named() {
+    let mut node = sealed();
+    node.checkpoint();
+    let first = node.log.segments[0].clone();
+    let mut log = node.log.clone();
+    log.segments.push(first);
+    let number = log.number((1, 0));
+    bad(&log, number, "epoch_replayed");
+    node.restart(false);
+    node.log.segments.swap(0, 1);
+    let number = node.log.number((1, 0));
+    bad(&node.log, number, "epoch_replayed");
+}
+
+#[test]
+fn a_past_forgotten_is_named() {
+    let mut node = sealed();
+    node.checkpoint();
+    let before = node.clone();
+    node.counter += 1;
+    node.epoch = node.counter;
+    node.validators.clear();
+    node.load(&[0; 32]);
+    let number = node.add(1, "mallory", 1);
+    bad(&node.log, number, "past_forgotten");
+    // Saying so is recovery: it is in the log for everybody to see.
+    let mut node = before;
+    node.recover_to_setup();
+    node.set_up();
+    let history = good(&node.log);
+    assert_eq!((history.counts.recovered, history.counts.loads), (1, 2));
+    let vouched = Vouched {
+        node: node.id,
+        counter: node.counter,
+        anchor: node.anchor,
+    };
+    assert_eq!(history.vouch(&vouched), Ok(2));
+}
+
+#[test]
+fn a_restored_state_is_compared_with_the_log() {
+    let node = {
+        let mut node = sealed();
+        let id = node.ask(b"/etc/hosts");
+        node.approve(&id);
+        node.checkpoint();
+        node
+    };
+    let mut same = node.clone();
+    same.restart(true);
+    good(&same.log);
+    let mut other = node.clone();
+    other.policy = Some(POLICY_2);
+    other.restart(false);
+    let number = *other.log.places(Kind::Policy).last().unwrap();
+    bad(&other.log, other.log.number(number), "restored_policy");
+    let mut other = node.clone();
+    other.validators.remove(&4);
+    other.restart(false);
+    bad(&other.log, last(&other) - 1, "restored_validator");
+    let mut other = node.clone();
+    let carol = other.validators.get_mut(&3).unwrap();
+    assert!(carol.last.set(3, 7));
+    other.restart(false);
+    bad(&other.log, last(&other) - 1, "restored_validator");
+    let mut other = node.clone();
+    other.state = Some((node.counter, [3; 32], node.anchor));
+    other.restart(false);
+    let staged = *other.log.places(Kind::Staged).last().unwrap();
+    bad(&other.log, other.log.number(staged), "past_missing");
+    let mut other = node;
+    other.restart(false);
+    other.log.segments[1].chain[0] ^= 1;
+    other.log.rechain();
+    let staged = *other.log.places(Kind::Staged).last().unwrap();
+    bad(&other.log, other.log.number(staged), "genesis");
+}
+
+#[test]
+fn a_recovery_by_quorum_verifies_and_a_forged_one_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    node.approve(&id);
+    node.checkpoint();
+    let mut forged = node.clone();
+    let mut unasked = node.clone();
+    node.recover(|node, id| node.approve(id));
+    node.checkpoint();
+    let history = good(&node.log);
+    assert_eq!((history.counts.recovered, history.counts.outdated), (1, 0));
+    node.restart(false);
+    good(&node.log);
+    let number = std::cell::Cell::new(0);
+    forged.recover(|node, id| {
+        let record = node.ballot_paper(id, 1, Verdict::Approve);
+        let clock = node.validators[&1].last.clone();
+        let other = node.signed(id, "mallory", Verdict::Approve, &clock, "looks right");
+        number.set(last(node) + 1);
+        node.cast(id, 1, Verdict::Approve, &splice(&record, &other));
+        node.vote(id, 2, Verdict::Approve);
+        node.vote(id, 3, Verdict::Approve);
+    });
+    bad(&forged.log, number.get(), "vote_forged");
+    // Nobody has approved.
+    unasked.recover(|node, id| {
+        number.set(last(node) + 1);
+        node.decide(id, Kind::Granted);
+        node.uses_left.insert(*id, 1);
+    });
+    bad(&unasked.log, number.get(), "threshold_not_met");
+}
+
+#[test]
+fn a_node_that_recovers_does_nothing_else() {
+    let mut node = sealed();
+    node.checkpoint();
+    node.recover(|node, id| {
+        node.agent(12);
+        node.approve(id);
+    });
+    let agent = *node.log.places(Kind::Agent).last().unwrap();
+    bad(&node.log, node.log.number(agent), "node_locked");
+}
+
+/// The signed part of one vote with the signature and the reason of another.
+fn splice(signed: &[u8], other: &[u8]) -> Vec<u8> {
+    let length =
+        |record: &[u8]| 156 + 10 * usize::from(u16::from_be_bytes([record[114], record[115]]));
+    [&signed[..length(signed)], &other[length(other)..]].concat()
+}
+
+#[test]
+fn a_log_cut_at_any_byte_is_torn_and_no_more() {
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    node.policy(POLICY_1);
+    let bytes = node.log.bytes();
+    for cut in 0..bytes.len() {
+        match read(&bytes[..cut], false) {
+            Ok(history) => {
+                let torn: u64 = history.torn.iter().map(|(_, bytes)| bytes).sum();
+                assert!(torn <= cut as u64);
+            }
+            Err(fault) => assert_eq!((fault.wrong.code, cut < 80), ("log_empty", true)),
+        }
+    }
+}
+
+#[test]
+fn no_changed_byte_goes_unnoticed() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    node.vote(&id, 1, Verdict::Deny);
+    node.boot_ms += 600_000;
+    node.decide(&id, Kind::Expired);
+    let mut bytes = node.log.bytes();
+    good(&node.log);
+    for at in 0..bytes.len() {
+        for mask in [1, 0x80] {
+            bytes[at] ^= mask;
+            assert!(read(&bytes, false).is_err(), "byte {at}, {mask:#x}");
+            bytes[at] ^= mask;
+        }
+    }
+}
+
+#[test]
+fn a_log_without_its_beginning_is_refused_unless_asked_for() {
+    let node = everything();
+    let mut log = node.log.clone();
+    let first = &mut log.segments[0];
+    first.chain = first.events[9].1;
+    first.events.drain(..10);
+    let number = log.number((0, 0));
+    bad(&log, number, "log_starts_late");
+    let history = read(&log.bytes(), true).unwrap_or_else(|fault| panic!("{fault}"));
+    assert!(history.counts.partial > 0);
+    let mut gap = node.log.clone();
+    let events = gap.segments[0].events.split_off(20);
+    let mut rest = gap.segments[0].clone();
+    rest.chain = events[3].1;
+    rest.events = events[4..].to_vec();
+    gap.segments.insert(1, rest);
+    let number = gap.number((1, 0));
+    bad(&gap, number, "event_missing");
+    read(&gap.bytes(), true).unwrap_or_else(|fault| panic!("{fault}"));
+    // A segment that goes on where the one before ended is no gap.
+    let mut split = node.log.clone();
+    let events = split.segments[0].events.split_off(20);
+    let mut rest = split.segments[0].clone();
+    rest.chain = split.segments[0].events[19].1;
+    rest.events = events;
+    split.segments.insert(1, rest);
+    good(&split);
+}
+
+#[test]
+fn hostile_bytes_are_refused() {
+    assert!(read(b"", false).is_err());
+    assert!(read(b"TCPL", false).is_err());
+    let bytes = everything().log.bytes();
+    let mut other = bytes.clone();
+    other.extend_from_slice(&[0xff; 200]);
+    let fault = read(&other, false).err().unwrap();
+    assert_eq!(fault.wrong.code, "log_malformed");
+    let mut headless = bytes[80..].to_vec();
+    headless.truncate(2000);
+    let fault = read(&headless, false).err().unwrap();
+    assert_eq!(fault.wrong.code, "log_malformed");
+    let mut unknown = bytes;
+    unknown[7] = b'2';
+    let fault = read(&unknown, false).err().unwrap();
+    assert_eq!(fault.wrong.code, "log_malformed");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    #[test]
+    fn no_changed_byte_of_a_long_history_goes_unnoticed(at in 0usize..1 << 20, mask in 1u8..) {
+        static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let bytes = BYTES.get_or_init(|| everything().log.bytes());
+        let mut changed = bytes.clone();
+        let at = at % changed.len();
+        changed[at] ^= mask;
+        proptest::prop_assert!(read(&changed, false).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let _ = read(&bytes, true);
+        let mut headed = b"TCPLLOG1".to_vec();
+        headed.extend_from_slice(&bytes);
+        let _ = read(&headed, true);
+    }
+}

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `tcpctl audit verify` as an auditor meets it, and the same logs before an auditor that shares no code with it.
+
+mod history;
+
+use std::{
+    fs,
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::{
+        Command,
+        Output,
+        Stdio, //
+    }, //
+};
+
+use engine::{
+    event::Kind,
+    quorum::Verdict, //
+};
+use serde_json::{
+    json,
+    Value, //
+};
+use tempfile::TempDir;
+
+use history::{
+    everything,
+    sha256,
+    Log,
+    Node,
+    POLICY_1,
+    POLICY_2, //
+};
+
+const NONCE: [u8; 32] = [0x4e; 32];
+
+/// The files of an audit, in a directory of their own.
+struct Case {
+    dir: TempDir,
+    node: Node,
+}
+
+impl Case {
+    fn new(node: Node) -> Self {
+        let case = Self {
+            dir: tempfile::tempdir().unwrap(),
+            node,
+        };
+        case.write("node.log", &case.node.log.bytes());
+        case.write("quote.json", case.node.quote(&NONCE).to_string().as_bytes());
+        case.write("one.policy", POLICY_1.as_bytes());
+        case.write("two.policy", POLICY_2.as_bytes());
+        case
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.dir.path().join(name), bytes).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tcpctl"))
+            .args(["audit", "verify"])
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs it with the quote and more, and returns the exit code and what `--json` prints.
+    fn quoted(&self, more: &[&str]) -> (Option<i32>, Value) {
+        let nonce = hex::encode(NONCE);
+        let node = hex::encode(self.node.id);
+        let mut arguments = vec!["--json", "node.log", "--quote", "quote.json"];
+        arguments.extend(["--nonce", &nonce, "--node", &node]);
+        arguments.extend(more);
+        let output = self.run(&arguments);
+        let text = if output.stdout.is_empty() {
+            &output.stderr
+        } else {
+            &output.stdout
+        };
+        let value = serde_json::from_slice(text).unwrap_or_else(|error| {
+            panic!("{error}: {}", String::from_utf8_lossy(text));
+        });
+        (output.status.code(), value)
+    }
+}
+
+#[test]
+fn a_true_log_is_verified_and_what_was_not_checked_is_said() {
+    let case = Case::new(everything());
+    let (code, value) = case.quoted(&["--policy", "one.policy", "--policy", "two.policy"]);
+    assert_eq!((code, &value["ok"]), (Some(0), &json!(true)), "{value}");
+    assert_eq!(value["not_anchored"], 3);
+    assert_eq!(value["loads"], 2);
+    assert_eq!(value["terms"], value["requests"]);
+    assert_eq!(value["anchored"]["counter"], case.node.counter);
+    assert_eq!(value["anchored"]["anchor"], hex::encode(case.node.anchor));
+    let unchecked = value["not_checked"].to_string();
+    assert!(!unchecked.contains("--quote"), "{unchecked}");
+
+    let output = case.run(&["node.log"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(text.starts_with("verified\n"), "{text}");
+    for part in ["NOT checked", "--quote", "--policy", "not yet anchored"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn the_key_may_be_given_instead_of_the_name() {
+    let case = Case::new(everything());
+    let point = history::Key::new("attestation").public;
+    let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
+    let pem = p256::pkcs8::EncodePublicKey::to_public_key_pem(&key, p256::pkcs8::LineEnding::LF);
+    case.write("ak.pem", pem.unwrap().as_bytes());
+    let nonce = hex::encode(NONCE);
+    let quote = ["node.log", "--quote", "quote.json", "--nonce", &nonce];
+    let output = case.run(&[&quote[..], &["--ak", "ak.pem"]].concat());
+    assert!(output.status.success());
+    // A quote that nobody's key is known of proves nothing.
+    assert_eq!(case.run(&quote).status.code(), Some(2));
+}
+
+#[test]
+fn a_quote_that_is_stale_or_anothers_is_refused() {
+    let case = Case::new(everything());
+    let node = hex::encode(case.node.id);
+    for (nonce, node, code) in [
+        ("00".repeat(32), node, "quote_nonce"),
+        (hex::encode(NONCE), "11".repeat(32), "quote_other_key"),
+    ] {
+        let output = case.run(&[
+            "--json",
+            "node.log",
+            "--quote",
+            "quote.json",
+            "--nonce",
+            &nonce,
+            "--node",
+            &node,
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["error"], code);
+    }
+}
+
+#[test]
+fn a_truncated_log_fails_against_the_quote() {
+    let mut case = Case::new(everything());
+    let last = case.node.log.segments.len() - 1;
+    case.node.log.segments.truncate(last);
+    case.write("node.log", &case.node.log.bytes());
+    let (code, value) = case.quoted(&[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(value["error"], "log_truncated", "{value}");
+}
+
+#[test]
+fn the_first_wrong_event_is_named() {
+    let case = Case::new(everything());
+    let mut log = case.node.log.clone();
+    let place = log.places(Kind::Vote)[2];
+    log.event(place)[30] ^= 1;
+    case.write("node.log", &log.bytes());
+    let (code, value) = case.quoted(&[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        (
+            &value["ok"],
+            &value["event"],
+            &value["kind"],
+            &value["error"]
+        ),
+        (
+            &json!(false),
+            &json!(log.number(place)),
+            &json!("VOTE"),
+            &json!("chain_broken")
+        )
+    );
+    let output = case.run(&["node.log"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let start = format!("WRONG: event {} VOTE: chain_broken: ", log.number(place));
+    assert!(text.starts_with(&start), "{text}");
+    assert!(text.contains("expected: "), "{text}");
+}
+
+#[test]
+fn several_files_are_one_log_and_a_torn_tail_is_told() {
+    let case = Case::new(everything());
+    let [first, second] = &case.node.log.segments[..] else {
+        panic!("two loads");
+    };
+    let bytes = |segment: &history::Segment| {
+        Log {
+            segments: vec![segment.clone()],
+        }
+        .bytes()
+    };
+    case.write("first.log", &bytes(first));
+    let mut torn = bytes(second);
+    torn.truncate(torn.len() - 5);
+    case.write("node.log", &torn);
+    let output = case.run(&["--json", "first.log", "node.log"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{value}");
+    assert_eq!(value["loads"], 2);
+    assert!(value["torn_bytes"].as_u64().unwrap() > 0);
+    let output = case.run(&["node.log", "first.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("epoch_replayed"));
+}
+
+#[test]
+fn a_state_is_compared_with_the_log() {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.agent(9);
+    let id = node.ask(b"/etc/hosts");
+    node.vote(&id, 2, Verdict::Approve);
+    let older = node.checkpoint_state();
+    node.agent(10);
+    let state = node.checkpoint_state();
+    let case = Case::new(node);
+    case.write("state", &state);
+    case.write("older", &older);
+    let (code, value) = case.quoted(&["--state", "state"]);
+    assert_eq!(code, Some(0), "{value}");
+    // The policy in the state serves for the terms.
+    assert_eq!(value["terms"], 1);
+    assert!(value["not_checked"].to_string().contains("MAC"));
+    let (code, value) = case.quoted(&["--state", "older"]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("quote_older")));
+    let mut torn = state.clone();
+    torn.truncate(state.len() - 1);
+    case.write("torn", &torn);
+    let (code, value) = case.quoted(&["--state", "torn"]);
+    assert_eq!(
+        (code, &value["error"]),
+        (Some(1), &json!("state_malformed"))
+    );
+    // Another policy in the state than the log put in force.
+    let mut other = state;
+    let at = other
+        .windows(10)
+        .position(|window| window == b"ttl=5m use")
+        .unwrap();
+    other[at + 4] = b'6';
+    case.write("other", &other);
+    let (code, value) = case.quoted(&["--state", "other"]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
+}
+
+#[test]
+fn a_policy_that_was_never_in_force_leaves_the_terms_unchecked() {
+    let case = Case::new(everything());
+    case.write(
+        "other.policy",
+        b"policy_name=x policy_version=9\nDEFAULT action=DENY\n",
+    );
+    let (code, value) = case.quoted(&["--policy", "other.policy"]);
+    assert_eq!((code, &value["terms"]), (Some(0), &json!(0)));
+    assert!(value["not_checked"].to_string().contains("--policy"));
+    case.write("other.policy", b"no policy\n");
+    let output = case.run(&["node.log", "--policy", "other.policy"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn what_is_no_log_is_refused() {
+    let case = Case::new(everything());
+    assert_eq!(case.run(&["missing.log"]).status.code(), Some(1));
+    case.write("empty.log", b"");
+    assert_eq!(case.run(&["empty.log"]).status.code(), Some(1));
+    assert_eq!(case.run(&["one.policy"]).status.code(), Some(1));
+    assert_eq!(
+        case.run(&["node.log", "--node", "12"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(
+        case.run(&["node.log", "--node", &"11".repeat(32)])
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+// --- test vectors ------------------------------------------------------------------------------------------------
+
+/// A short history whose every kind of check an independent auditor has, too.
+fn short() -> Node {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.agent(9);
+    let id = node.ask(b"/etc/hosts");
+    node.approve(&id);
+    node.spend(&id);
+    node.checkpoint();
+    node.restart(false);
+    let id = node.ask(b"/etc/group");
+    node.vote(&id, 1, Verdict::Deny);
+    node.checkpoint();
+    node.agent(10);
+    node
+}
+
+/// Wrong logs: name, log, the event that is wrong, the error.
+fn wrong() -> Vec<(&'static str, Log, Option<u64>, &'static str)> {
+    let node = short();
+    let mut list = Vec::new();
+
+    let mut log = node.log.clone();
+    let number = log.number((0, 4));
+    log.segments[0].events.remove(4);
+    list.push(("one event removed", log, Some(number + 1), "event_missing"));
+
+    let mut log = node.log.clone();
+    log.segments[0].events.swap(4, 5);
+    list.push((
+        "two events reordered",
+        log,
+        Some(number + 1),
+        "event_missing",
+    ));
+
+    let mut log = node.log.clone();
+    log.event((0, 4))[30] ^= 1;
+    list.push((
+        "one event edited",
+        log.clone(),
+        Some(number),
+        "chain_broken",
+    ));
+
+    log.rechain();
+    let anchored = log.number(log.places(Kind::Anchored)[0]);
+    list.push((
+        "one event edited, the chain computed anew",
+        log,
+        Some(anchored),
+        "anchored_differs",
+    ));
+
+    let mut log = node.log.clone();
+    let copy = log.segments[0].events[4].clone();
+    log.segments[0].events.insert(5, copy);
+    list.push(("one event duplicated", log, Some(number), "event_repeated"));
+
+    let mut log = node.log.clone();
+    let place = *log.places(Kind::Request).last().unwrap();
+    let number = log.number(place);
+    log.event(place)[48] ^= 1;
+    log.rechain();
+    list.push(("a request's id", log, Some(number), "request_id"));
+
+    let mut log = node.log.clone();
+    let place = *log.places(Kind::Vote).last().unwrap();
+    let number = log.number(place);
+    let other = log.payload(log.places(Kind::Vote)[0]);
+    let mut payload = log.payload(place);
+    // The signature of another vote, which may be of another length.
+    let length =
+        |record: &[u8]| 156 + 10 * usize::from(u16::from_be_bytes([record[114], record[115]]));
+    payload.truncate(length(&payload));
+    payload.extend_from_slice(&other[length(&other)..]);
+    log.set_payload(place, &payload);
+    log.rechain();
+    list.push(("a vote forged", log, Some(number), "vote_forged"));
+
+    let mut forger = Node::new(3);
+    forger.set_up();
+    let id = forger.ask(b"/etc/hosts");
+    forger.vote(&id, 1, Verdict::Approve);
+    forger.decide(&id, Kind::Granted);
+    let number = forger.clock.get(0);
+    list.push((
+        "the threshold not met",
+        forger.log,
+        Some(number),
+        "threshold_not_met",
+    ));
+
+    let mut forger = Node::new(3);
+    forger.set_up();
+    forger.anchor[0] ^= 1;
+    let number = forger.stage(0, 0, &[]);
+    list.push((
+        "an anchor skipped",
+        forger.log,
+        Some(number),
+        "anchor_skipped",
+    ));
+
+    let mut log = node.log.clone();
+    let first = log.segments[0].clone();
+    log.segments.push(first);
+    let number = log.number((2, 0));
+    list.push(("an epoch replayed", log, Some(number), "epoch_replayed"));
+
+    let mut log = node.log.clone();
+    log.segments.truncate(1);
+    list.push(("a truncated log", log, None, "log_truncated"));
+
+    let mut forger = Node::new(3);
+    forger.set_up();
+    while forger.counter < node.counter {
+        forger.checkpoint();
+    }
+    list.push(("a forked chain", forger.log, None, "anchor_differs"));
+    list
+}
+
+fn vectors() -> Value {
+    let node = short();
+    let votes = node.log.places(Kind::Vote).len();
+    json!({
+        "true": {
+            "node": hex::encode(node.id),
+            "log": hex::encode(node.log.bytes()),
+            "policy": POLICY_1,
+            "policy_digest": hex::encode(sha256(POLICY_1.as_bytes())),
+            "last": node.clock.get(0),
+            "chain": hex::encode(node.chain.head()),
+            "votes": votes,
+            "counter": node.counter,
+            "anchor": hex::encode(node.anchor),
+            "nonce": hex::encode(NONCE),
+            "quote": node.quote(&NONCE),
+        },
+        "wrong": wrong().into_iter().map(|(name, log, event, error)| json!({
+            "name": name,
+            "log": hex::encode(log.bytes()),
+            "event": event,
+            "error": error,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The file is made anew and compared; `UPDATE_VECTORS=1` writes it.
+#[test]
+fn the_vectors_are_what_this_auditor_says() {
+    let path = project().join("Documentation/vectors/history.json");
+    let text = serde_json::to_string_pretty(&vectors()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        fs::write(&path, text).unwrap();
+    } else {
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            text,
+            "history.json is stale"
+        );
+    }
+    let case = Case::new(short());
+    let (code, value) = case.quoted(&["--policy", "one.policy"]);
+    assert_eq!(code, Some(0), "{value}");
+    assert_eq!(value["votes"], case.node.log.places(Kind::Vote).len());
+    for (name, log, event, error) in wrong() {
+        case.write("node.log", &log.bytes());
+        let (code, value) = case.quoted(&["--policy", "one.policy"]);
+        assert_eq!(code, Some(1), "{name}: {value}");
+        assert_eq!(
+            (&value["event"], &value["error"]),
+            (&json!(event), &json!(error)),
+            "{name}: {value}"
+        );
+    }
+}
+
+/// An auditor in another language, written from the documents alone, finds the same.
+#[test]
+fn the_foreign_auditor_agrees() {
+    let program = project().join("qemu/foreign-auditor/audit.py");
+    let run = |arguments: &[&str], directory: &Path| {
+        Command::new("python3")
+            .arg("-B")
+            .arg(&program)
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+            .expect("python3, and its package cryptography, are needed")
+    };
+    let output = run(
+        &["vectors", "Documentation/vectors/history.json"],
+        &project(),
+    );
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let case = Case::new(everything());
+    let node = hex::encode(case.node.id);
+    let nonce = hex::encode(NONCE);
+    let verify = [
+        "verify",
+        "node.log",
+        "--quote",
+        "quote.json",
+        "--nonce",
+        &nonce,
+        "--node",
+        &node,
+    ];
+    let output = run(&verify, case.dir.path());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("vouches"), "{text}");
+    let mut stale = verify;
+    stale[5] = "00";
+    assert_eq!(run(&stale, case.dir.path()).status.code(), Some(1));
+    let mut node = case.node;
+    node.recover(|node, id| {
+        for slot in 1..=3 {
+            node.vote(id, slot, Verdict::Approve);
+        }
+    });
+    node.recover_to_setup();
+    node.set_up();
+    let case = Case::new(node);
+    let output = run(&["verify", "node.log"], case.dir.path());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (code, value) = case.quoted(&[]);
+    assert_eq!((code, &value["recovered"]), (Some(0), &json!(2)), "{value}");
+}
