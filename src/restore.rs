@@ -151,6 +151,11 @@ fn is_recoverable(reason: Refusal) -> bool {
     )
 }
 
+/// Whether a refusal says something about the state, rather than about the moment.
+fn is_finding(refusal: Refusal) -> bool {
+    (Refusal::StateMissing.code()..=Refusal::AnchorDiffers.code()).contains(&refusal.code())
+}
+
 /// Has the TPM release a state's key, and checks with it that the state is authentic.
 fn authenticate(keeper: &Keeper, state: &State<'_>) -> Result<StateKey, Refusal> {
     let key = keeper.release(state.head.private, state.head.public, state.head.pcrs)?;
@@ -175,7 +180,11 @@ impl Node {
         let admin = &mut *admin;
         let result = self.try_restore(admin, bytes);
         if let Err(error) = &result {
-            pr_warn!("state refused: {}\n", error.refusal());
+            let refusal = error.refusal();
+            pr_warn!("state refused: {refusal}\n");
+            if self.phase() == Phase::Locked && is_finding(refusal) {
+                admin.reason = Some(refusal);
+            }
         }
         result
     }
@@ -186,12 +195,16 @@ impl Node {
             return Err(Refusal::StateStaged.into());
         }
         let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        if self.phase() != Phase::Locked {
+        if self.phase() == Phase::Sealed {
             return Err(Refusal::StateCurrent.into());
         }
         let state = State::decode::<KernelDigest>(bytes)?;
         keeper.look()?;
         let standing = anchor::judge(&keeper.witness, state.head.node, &state.head.position())?;
+        // Whoever wonders in setup where the past is has got to know what is wrong with it.
+        if self.phase() != Phase::Locked {
+            return Err(Refusal::StateCurrent.into());
+        }
         step("judged");
         let key = authenticate(keeper, &state)?;
         let mut restored = self.prepare(&state, admin.generation + 1)?;

@@ -12,6 +12,7 @@ use crate::{
     engine::{
         limits,
         op::Op,
+        refusal::Refusal,
         request::{
             Fact,
             FactWriter, //
@@ -74,7 +75,18 @@ fn create(
 }
 
 /// A file, a device or a socket is about to be made.
+///
+/// An agent makes no device, whatever its policy says: rules name devices by their inodes, and with
+/// another one it would open the disk, or the TPM, that a rule keeps from it. Number 0 is no device
+/// but a whiteout of overlayfs.
 pub(crate) fn mknod(node: &Node, dir: &Path, entry: &Dentry, mode: u16, dev: u32) -> Result {
+    const TYPE: u16 = 0o170_000;
+    const CHARACTER: u16 = 0o020_000;
+    const BLOCK: u16 = 0o060_000;
+    if matches!(mode & TYPE, CHARACTER | BLOCK) && dev != 0 && node.is_labelled() {
+        node.control_refused(Refusal::Labelled, "mknod");
+        return Err(EPERM);
+    }
     let at = dir.join(entry);
     judge(
         node,

@@ -584,20 +584,14 @@ fn suppression(_: &mut Ctx) -> Res {
     idle()
 }
 
-/// Writes to a file of tracefs.
-fn tracefs(name: &str, value: &str) -> Res {
-    let path = format!("/sys/kernel/tracing/{name}");
-    fs::write(&path, value).map_err(|e| format!("{path}: {e}"))
-}
-
 fn tracing(_: &mut Ctx) -> Res {
     // The tracepoints tell every step, and a kprobe on the anchor tells every vote with its fate.
     let dir = prepared()?;
     let probe = "p:tcp_votes/vote tcp_consensus_vote request=%di:x64 validator=%si:u32 verdict=%dx:u32 result=%cx:s32";
-    tracefs("kprobe_events", probe)?;
-    tracefs("events/tcp_lsm/enable", "1")?;
-    tracefs("events/tcp_votes/vote/enable", "1")?;
-    tracefs("trace", "")?;
+    stage::tracefs("kprobe_events", probe)?;
+    stage::tracefs("events/tcp_lsm/enable", "1")?;
+    stage::tracefs("events/tcp_votes/vote/enable", "1")?;
+    stage::tracefs("trace", "")?;
     let mut voter = stage::voter(1)?;
     let mut agent = Agent::start("a")?;
     let request = agent.raise(&["append", &format!("{dir}/quorum/299")])?;
@@ -607,10 +601,10 @@ fn tracing(_: &mut Ctx) -> Res {
     agent.expect(0, &["append", &format!("{dir}/quorum/299")])?;
     agent.end()?;
     let trace = fs::read_to_string("/sys/kernel/tracing/trace").map_err(|e| e.to_string())?;
-    tracefs("events/tcp_lsm/enable", "0")?;
-    tracefs("events/tcp_votes/vote/enable", "0")?;
+    stage::tracefs("events/tcp_lsm/enable", "0")?;
+    stage::tracefs("events/tcp_votes/vote/enable", "0")?;
     // Opening it anew takes every probe out.
-    tracefs("kprobe_events", "")?;
+    stage::tracefs("kprobe_events", "")?;
     let short: String = request
         .id
         .iter()

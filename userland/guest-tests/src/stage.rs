@@ -1259,3 +1259,9 @@ pub(crate) fn reread(file: &mut fs::File) -> std::io::Result<String> {
     file.read_to_string(&mut text)?;
     Ok(text)
 }
+
+/// Writes to a file of tracefs.
+pub fn tracefs(name: &str, value: &str) -> Res {
+    let path = format!("/sys/kernel/tracing/{name}");
+    fs::write(&path, value).map_err(|e| format!("{path}: {e}"))
+}

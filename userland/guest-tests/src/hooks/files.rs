@@ -177,15 +177,36 @@ fn create_fifo(ctx: &mut Ctx) -> Result<(), String> {
     })
 }
 
+/// Whatever the policy says: through a new file of a device an agent would reach what a rule keeps from it.
 fn create_device(ctx: &mut Ctx) -> Result<(), String> {
-    // The device that /dev/null is.
-    let device = libc::makedev(1, 3);
-    create(ctx, &|path| {
+    let (_, dir) = protected(ctx)?;
+    ctx.worker_policy("op=FILE_CREATE class=worker action=ALLOW")?;
+    let path = format!("{dir}/new");
+    let make = |kind: libc::mode_t, device: libc::dev_t| {
+        gone(&path);
         // SAFETY: The path is NUL-terminated and outlives the call.
-        sys::with_path(path, |path| unsafe {
-            libc::mknod(path, libc::S_IFCHR | 0o600, device)
+        sys::with_path(&path, |path| unsafe {
+            libc::mknod(path, kind | 0o600, device)
         })
-    })
+    };
+    for (what, kind, device) in [
+        (
+            "the device that /dev/null is",
+            libc::S_IFCHR,
+            libc::makedev(1, 3),
+        ),
+        ("a disk", libc::S_IFBLK, libc::makedev(254, 0)),
+    ] {
+        let agent = ctx.as_agent("worker", "a", |report| report.errno(make(kind, device)))?;
+        expect_errno(what, agent.errno(0)?, libc::EPERM)?;
+        let free = ctx.as_bystander(|report| report.errno(make(kind, device)))?;
+        expect_errno(&format!("{what}, without a label"), free.errno(0)?, 0)?;
+    }
+    // Number 0 is a whiteout of overlayfs, and no device.
+    let agent = ctx.as_agent("worker", "a", |report| report.errno(make(libc::S_IFCHR, 0)))?;
+    expect_errno("a whiteout", agent.errno(0)?, 0)?;
+    gone(&path);
+    Ok(())
 }
 
 fn create_directory(ctx: &mut Ctx) -> Result<(), String> {

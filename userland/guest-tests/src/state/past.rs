@@ -128,6 +128,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test::new("two_instances_commit_at_once", two_instances),
     Test::new("commit_goes_on_where_it_was_interrupted", interrupted),
     Test::new("change_moved_by_root_between_stage_and_commit", conflict),
+    Test::new("commits_can_be_watched", watched),
     Test::new("nv_writes_are_counted", writes),
     Test::new("anchor_is_recomputed_from_the_events", recomputed),
     Test::new("tpm_tools_read_what_status_shows", tools),
@@ -627,19 +628,32 @@ fn nothing_staged(_: &mut Ctx) -> Res {
         "the staged state is not empty"
     );
     let state = save()?;
+    // Whoever asks again has not heard the answer: it is the same one, and nothing is done twice.
+    let (counter, writes) = (tpm::counter()?, stage::status_number("nv_writes")?);
+    stage::commit_digest(&sha256(&[&state.0]))
+        .map_err(|e| format!("the same commit again: {e:?}"))?;
+    ensure!(
+        tpm::counter()? == counter && stage::status_number("nv_writes")? == writes,
+        "the same commit again wrote something"
+    );
     declined(
-        "the same commit again",
-        stage::commit_digest(&sha256(&[&state.0])),
+        "another commit",
+        stage::commit_digest(&[1; 32]),
         "state_none",
     )
+}
+
+fn mode_attributes() -> Attributes {
+    let mut mode = Attributes::new();
+    mode.u32(nl::A_MODE, nl::PERMISSIVE);
+    mode
 }
 
 fn second_change(_: &mut Ctx) -> Res {
     sealed()?;
     stage_policy(&next_policy("first")?)?;
     let state = staged()?;
-    let mut mode = Attributes::new();
-    mode.u32(nl::A_MODE, nl::PERMISSIVE);
+    let mode = mode_attributes();
     let mut name = Attributes::new();
     name.string(nl::A_VALIDATOR_NAME, "v1");
     let fifth = stage::validator_attributes("v5", &Validator::test(5).point(), 1);
@@ -756,7 +770,7 @@ fn two_instances(_: &mut Ctx) -> Res {
     ];
     texts.sort();
     ensure!(
-        texts[0].starts_with("state_none: ") && texts[1] == "won",
+        texts.iter().all(|text| text == "won"),
         "two who commit are told {texts:?}"
     );
     ensure!(
@@ -779,7 +793,7 @@ fn interrupted(_: &mut Ctx) -> Res {
         if steps == 2 {
             tpm::increment(tpm::COUNTER)?;
         }
-        declined("a discard of it", discard(), "state_conflict")?;
+        declined("a discard of it", discard(), "state_staged")?;
         commit()?;
         ensure!(
             tpm::counter()? == state.counter()
@@ -806,10 +820,61 @@ fn conflict(_: &mut Ctx) -> Res {
         }
         let counter = tpm::counter()?;
         declined("the commit", stage::commit(), "state_conflict")?;
-        declined("a discard", discard(), "state_conflict")?;
+        // What can never be committed can be dropped, and no grant is spent on what could not be either.
+        discard().map_err(|e| format!("a discard: {e:?}"))?;
+        let grants = stage::status_number("grants")?;
+        declined(
+            "the next change",
+            stage::ask(nl::MODE_SET, &mode_attributes()),
+            "state_conflict",
+        )?;
+        declined("a checkpoint", checkpoint(), "state_conflict")?;
         ensure!(
-            tpm::counter()? == counter && stage::running_policy()? == before,
-            "a commit in conflict moved something"
+            stage::status_number("grants")? == grants
+                && stage::status_line("staged")? == "none"
+                && tpm::counter()? == counter
+                && stage::running_policy()? == before,
+            "a conflict moved something"
+        );
+    }
+    Ok(())
+}
+
+/// A tracepoint, and a kprobe that reads `struct tcp_secure_vector_clock`.
+fn watched(_: &mut Ctx) -> Res {
+    sealed()?;
+    stage::fresh_request()?;
+    let probe = "p:tcp_anchor/commit tcp_secure_clock_anchored number=+0(%di):u64 counter=+8(%di):u64 \
+                 node=+16(%di):x8[32] mac=+48(%di):x8[32] chain=+80(%di):x8[32] anchor=+112(%di):x8[32]";
+    stage::tracefs("kprobe_events", probe)?;
+    stage::tracefs("events/tcp_anchor/commit/enable", "1")?;
+    stage::tracefs("events/tcp_lsm/tcp_lsm_anchor/enable", "1")?;
+    stage::tracefs("trace", "")?;
+    let state = save()?;
+    let trace =
+        fs::read_to_string("/sys/kernel/tracing/trace").map_err(|e| format!("the trace: {e}"))?;
+    stage::tracefs("events/tcp_anchor/commit/enable", "0")?;
+    stage::tracefs("events/tcp_lsm/tcp_lsm_anchor/enable", "0")?;
+    stage::tracefs("kprobe_events", "")?;
+    let bytes = |of: &[u8]| {
+        let each: Vec<String> = of.iter().map(|byte| format!("0x{byte:x}")).collect();
+        format!("{{{}}}", each.join(","))
+    };
+    let (number, counter) = (state.number(), state.counter());
+    let mac = &state.0[state.0.len() - 32..];
+    for wanted in [
+        format!("tcp_lsm_anchor: number={number} counter={counter}"),
+        format!(
+            "number={number} counter={counter} node={}",
+            bytes(&stage::status()?.node)
+        ),
+        format!("mac={}", bytes(mac)),
+        format!("chain={}", bytes(&state.head())),
+        format!("anchor={}", bytes(&state.anchor())),
+    ] {
+        ensure!(
+            trace.contains(&wanted),
+            "no {wanted} in the trace:\n{trace}"
         );
     }
     Ok(())

@@ -207,7 +207,9 @@ fn by_quorum(state: &Kept, code: &str) -> Res {
         "RESTORED does not say that the state was not current"
     );
     // Anchored with the rest: whoever knows the anchor knows that there was a recovery.
-    let before = next.previous();
+    let before = found.1[..]
+        .try_into()
+        .map_err(|_| "an anchor of another size")?;
     let anchored = replay(before, &events)?;
     ensure!(
         tpm::anchor()?.as_deref() == Some(&anchored) && anchored == next.anchor(),
