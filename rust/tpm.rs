@@ -331,7 +331,7 @@ impl ResponseCode {
     }
 
     /// Whether it complains of a parameter: of what the caller gave, not of the TPM's condition.
-    pub(crate) const fn is_of_parameter(self) -> bool {
+    const fn is_of_parameter(self) -> bool {
         const FORMAT_1_AND_P: u32 = 0x0c0;
         self.code & FORMAT_1_AND_P == FORMAT_1_AND_P
     }
@@ -362,12 +362,14 @@ pub(crate) enum TpmError {
     Kernel(Error),
     /// The TPM answered something that makes no sense. What is wrong with it.
     Response(&'static str),
+    /// What was given for a sealed secret is none, or none of this TPM's.
+    Foreign(ResponseCode),
 }
 
 impl fmt::Display for TpmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Code(code) => fmt::Display::fmt(code, f),
+            Self::Code(code) | Self::Foreign(code) => fmt::Display::fmt(code, f),
             Self::Kernel(error) => write!(f, "the TPM could not be used: {error:?}"),
             Self::Response(what) => write!(f, "the TPM's answer makes no sense: {what}"),
         }
@@ -1215,9 +1217,8 @@ impl Tpm<'_> {
     /// # Errors
     ///
     /// `Code(POLICY_FAIL)`, and nothing else, if the chosen PCRs are not what they were, or others
-    /// than those of `pcrs`, were chosen then. `Code(INTEGRITY)` and other codes if the storage key
-    /// is not the one that it was sealed under. `Kernel(EINVAL)` if `private`, `public` or `pcrs`
-    /// are malformed.
+    /// than those of `pcrs`, were chosen then. `Foreign` if the storage key is not the one that it
+    /// was sealed under. `Kernel(EINVAL)` if `private`, `public` or `pcrs` are malformed.
     pub(crate) fn unseal(
         &self,
         parent: &Object<'_>,
@@ -1235,7 +1236,11 @@ impl Tpm<'_> {
             .empty_password()
             .bytes(private)
             .bytes(public)
-            .send(self)?;
+            .send(self)
+            .map_err(|error| match error {
+                TpmError::Code(code) if code.is_of_parameter() => TpmError::Foreign(code),
+                error => error,
+            })?;
         let object = Object(Loaded {
             tpm: self,
             handle: response.handle(TPM_HT_TRANSIENT)?,

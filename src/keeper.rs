@@ -418,7 +418,7 @@ impl Keeper {
     }
 
     /// Puts both indices in order, whatever was there before, and returns the epoch that
-    /// [`Keeper::begin_epoch`] will begin. `burnt` says that this load has used the next one already.
+    /// the next commit begins. `burnt` says that this load has used the next one already.
     ///
     /// # Errors
     ///
@@ -430,18 +430,6 @@ impl Keeper {
             self.increment()?;
         }
         Ok(self.counter().saturating_add(1))
-    }
-
-    /// Has the TPM remember `head`, then begins the epoch that [`Keeper::next_epoch`] has named.
-    ///
-    /// # Errors
-    ///
-    /// Those of the TPM.
-    pub(crate) fn begin_epoch(&mut self, head: &[u8; 32]) -> Result<Position, Refusal> {
-        let position = self.next_position(head);
-        self.extend(head)?;
-        self.increment()?;
-        Ok(position)
     }
 
     /// Increments the counter and returns its new value.
@@ -617,7 +605,7 @@ impl Keeper {
                         Refusal::StatePcr
                     }
                     // What it was given is no sealed key, or not one of its own.
-                    TpmError::Code(code) if code.is_of_parameter() => Refusal::StateKey,
+                    TpmError::Foreign(_) => Refusal::StateKey,
                     TpmError::Kernel(error) if *error == EINVAL => Refusal::StateKey,
                     _ => refusal("releasing the state key", error),
                 })?

@@ -64,7 +64,10 @@ use crate::{
     limiter::Sender,
     netlink,
     policy::ActivePolicy,
-    restore::Recovery,
+    restore::{
+        Beginning,
+        Recovery, //
+    },
     staged::Staged,
     validator::ValidatorSet, //
 };
@@ -149,6 +152,8 @@ pub(crate) struct Admin {
     pub(crate) reason: Option<Refusal>,
     /// What a quorum is asked to go on from.
     pub(crate) recovery: Option<Recovery>,
+    /// What a recovery has begun with and the TPM has yet to take.
+    pub(crate) beginning: Option<Beginning>,
 }
 
 /// Leave to change what [`Node::admin`] guards; when it goes, `status` learns what has changed.
@@ -284,6 +289,7 @@ impl Node {
                     last_commit: None,
                     reason,
                     recovery: None,
+                    beginning: None,
                 }, "Node::admin"),
                 kept <- new_spinlock!(None, "Node::kept"),
                 validators <- new_spinlock!(validators, "Node::validators"),

@@ -14,6 +14,7 @@ use crate::{
     engine::{
         anchor::{
             self,
+            Position,
             Standing,
             Start, //
         },
@@ -133,6 +134,17 @@ impl Recovery {
             head: &self.head,
         }
     }
+}
+
+/// What a recovery has begun with and the TPM has yet to take. Guarded by [`Node::admin`].
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning {
+    /// Where counter and anchor are led; the counter is the epoch.
+    position: Position,
+    /// Head of the chain that the anchor is extended with.
+    head: [u8; 32],
+    /// Number of the event that has that head.
+    number: u64,
 }
 
 /// Whether a quorum may decide to go on from a state with which this is wrong: the TPM is this one
@@ -366,6 +378,7 @@ impl Node {
         if recovery.digest != sha256::digest(&[bytes]) {
             return Err(Refusal::StateDigest.into());
         }
+        self.anchor_beginning(admin)?;
         self.recheck(admin)?;
         let mut detail = [0; MAX_DETAIL];
         let len = Detail::Recover {
@@ -419,21 +432,39 @@ impl Node {
             head: *state.head.chain,
         });
         pr_warn!("recovering: {reason}; a quorum decides\n");
-        self.anchor_beginning(admin)?;
+        self.note_beginning(admin)?;
         Ok(())
     }
 
-    /// Has the TPM remember what this load has recorded so far, and begin the epoch.
+    /// Notes what this load has recorded so far, for [`Node::anchor_beginning`].
+    fn note_beginning(&self, admin: &mut Admin) -> Result<(), Refusal> {
+        let keeper = admin.keeper.as_ref().ok_or(Refusal::StateUnsealed)?;
+        let books = self.books.lock();
+        let head = *books.ledger.head();
+        admin.beginning = Some(Beginning {
+            position: keeper.next_position(&head),
+            head,
+            number: books.ledger.number(),
+        });
+        Ok(())
+    }
+
+    /// Has the TPM remember what a recovery has begun with, and begin its epoch. When that fails
+    /// half-way it may be called again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keeper::commit`].
     fn anchor_beginning(&self, admin: &mut Admin) -> Result<(), Refusal> {
-        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        let (head, number) = {
-            let books = self.books.lock();
-            (*books.ledger.head(), books.ledger.number())
+        let Some(beginning) = admin.beginning else {
+            return Ok(());
         };
-        let position = keeper.begin_epoch(&head)?;
-        self.anchored(&position, number, &head);
+        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
+        keeper.commit(&beginning.position, &beginning.head)?;
+        admin.beginning = None;
+        self.anchored(&beginning.position, beginning.number, &beginning.head);
         let settled = self.books.lock().ledger.number();
-        keeper.settled(number, settled);
+        keeper.settled(beginning.number, settled);
         Ok(())
     }
 
@@ -488,6 +519,7 @@ impl Node {
             });
         }
         self.recorded();
+        self.note_beginning(admin)?;
         self.anchor_beginning(admin)?;
         admin.reason = None;
         self.set_phase(Phase::Setup);

@@ -10,7 +10,8 @@
 //! | `state` | the last state whose commit was acknowledged |
 //! | `state.new` | the state that is being committed; the current one when its commit was not followed by the rename |
 //! | `state.tmp` | what is being written; nobody reads it |
-//! | `state.old` | what stood in `state.new` and was neither the current state nor the staged one |
+//! | `state.old` | what was displaced: from `state.new` when it was neither the current state nor the staged one, or from
+//! `state` by one that was given back |
 
 use std::{
     env,
@@ -139,7 +140,7 @@ pub(crate) enum Command {
     },
     /// Give a locked node its state back, and commit that
     ///
-    /// Without FILE, state.new of the state directory is tried, then state.
+    /// Without FILE, state.new of the state directory is tried, then state, then state.old.
     #[command(after_help = "Example:\n  tcpctl state restore")]
     Restore {
         /// A copy of the state
@@ -425,11 +426,18 @@ fn install(directory: &Directory, bytes: &[u8]) -> Result<()> {
     {
         return Ok(());
     }
-    let file = directory.write(TEMPORARY, bytes)?;
-    file.sync_all()
-        .map_err(|source| Error::file("flush", &directory.path_of(TEMPORARY), source))?;
-    directory.rename(TEMPORARY, STATE)?;
-    directory.sync()
+    let put = |bytes: &[u8], name: &str| {
+        let file = directory.write(TEMPORARY, bytes)?;
+        file.sync_all()
+            .map_err(|source| Error::file("flush", &directory.path_of(TEMPORARY), source))?;
+        directory.rename(TEMPORARY, name)?;
+        directory.sync()
+    };
+    // Until the successor is committed nobody knows which of both will be the one that is wanted.
+    if let Ok(Some(stored)) = directory.read(STATE, limits::STATE) {
+        put(&stored, OLD)?;
+    }
+    put(bytes, STATE)
 }
 
 /// Finishes what a governance command staged.
@@ -541,7 +549,7 @@ fn restore(
             path.to_owned(),
             file::read_plain(path, limits::STATE).map(Some),
         )],
-        None => [NEW, STATE]
+        None => [NEW, STATE, OLD]
             .map(|name| (directory.path_of(name), directory.read(name, limits::STATE)))
             .into(),
     };
