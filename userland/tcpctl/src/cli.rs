@@ -87,7 +87,7 @@ enum Command {
     Policy(policy::Command),
     /// End setup: from then on policy, validators, mode and unloading take a quorum
     ///
-    /// Irrevocable while the module is loaded; it pins itself in memory.
+    /// Irrevocable: with a TPM over restarts too, without one while the module is loaded. It pins itself in memory.
     #[command(after_help = "Example:\n  tcpctl seal")]
     Seal(seal::Command),
     /// Enforce verdicts, or only write them down; in a sealed node this takes a quorum

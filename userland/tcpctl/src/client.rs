@@ -293,7 +293,7 @@ pub(crate) struct Status {
     pub(crate) mode: Mode,
     /// The node's name.
     pub(crate) node: [u8; 32],
-    /// The counter's value for this load; 0 while unsealed by a TPM.
+    /// The counter's value for this load; 0 without a TPM, and while locked.
     pub(crate) epoch: u64,
     /// `tpm` or `unsealed`.
     pub(crate) sealed_by: String,
@@ -1007,7 +1007,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `state_unsealed`, `state_locked`.
+    /// `state_unsealed`, `state_locked`, `not_sealed`, `state_conflict`, `tpm_*`.
     pub(crate) fn state_stage(&mut self) -> Result<Option<u64>> {
         Ok(Taken::parse(self.call_one(command::STATE_STAGE, &Builder::new())?)?.staged)
     }
@@ -1036,7 +1036,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `state_none`; `state_conflict` once the TPM has seen it.
+    /// `state_unsealed`, `state_none`, `tpm_*`; `state_staged` once the TPM has taken a part of it.
     pub(crate) fn state_discard(&mut self) -> Result<()> {
         self.call_one(command::STATE_DISCARD, &Builder::new())?;
         Ok(())
@@ -1046,7 +1046,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `state_current`, `state_unsealed`, `tpm_*`.
+    /// `state_unsealed`, `state_staged`, `tpm_*`; `not_in_setup` for a node that is sealed or recovering.
     pub(crate) fn state_recover(&mut self) -> Result<()> {
         self.call_one(command::STATE_RECOVER, &Builder::new())?;
         Ok(())

@@ -213,6 +213,13 @@ fn next_policy(comment: &str) -> Res<String> {
     stage::with_header(POLICY, &format!("{}# {comment}\n", body()?))
 }
 
+/// The attributes of the change to permissive mode.
+fn permissive() -> Attributes {
+    let mut mode = Attributes::new();
+    mode.u32(nl::A_MODE, nl::PERMISSIVE);
+    mode
+}
+
 // --- states ---------------------------------------------------------------------------------------
 
 /// A state that storage holds.

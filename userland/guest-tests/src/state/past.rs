@@ -19,6 +19,7 @@ use super::{
     locked,
     next_policy,
     open_as_user,
+    permissive,
     refused,
     replay,
     requested,
@@ -340,11 +341,7 @@ fn everything(_: &mut Ctx) -> Res {
         name.string(nl::A_VALIDATOR_NAME, "v2");
         stage::ask(nl::VALIDATOR_REMOVE, &name)
     })?;
-    governed("permissive", || {
-        let mut mode = Attributes::new();
-        mode.u32(nl::A_MODE, nl::PERMISSIVE);
-        stage::ask(nl::MODE_SET, &mode)
-    })?;
+    governed("permissive", || stage::ask(nl::MODE_SET, &permissive()))?;
     stage_policy(&next_policy("before the restart")?)?;
     commit()?;
     let state = save()?;
@@ -643,22 +640,15 @@ fn nothing_staged(_: &mut Ctx) -> Res {
     )
 }
 
-fn mode_attributes() -> Attributes {
-    let mut mode = Attributes::new();
-    mode.u32(nl::A_MODE, nl::PERMISSIVE);
-    mode
-}
-
 fn second_change(_: &mut Ctx) -> Res {
     sealed()?;
     stage_policy(&next_policy("first")?)?;
     let state = staged()?;
-    let mode = mode_attributes();
     let mut name = Attributes::new();
     name.string(nl::A_VALIDATOR_NAME, "v1");
     let fifth = stage::validator_attributes("v5", &Validator::test(5).point(), 1);
     for (what, command, attributes) in [
-        ("mode-set", nl::MODE_SET, mode),
+        ("mode-set", nl::MODE_SET, permissive()),
         ("validator-add", nl::VALIDATOR_ADD, fifth),
         ("validator-remove", nl::VALIDATOR_REMOVE, name),
     ] {
@@ -825,7 +815,7 @@ fn conflict(_: &mut Ctx) -> Res {
         let grants = stage::status_number("grants")?;
         declined(
             "the next change",
-            stage::ask(nl::MODE_SET, &mode_attributes()),
+            stage::ask(nl::MODE_SET, &permissive()),
             "state_conflict",
         )?;
         declined("a checkpoint", checkpoint(), "state_conflict")?;
@@ -996,15 +986,13 @@ fn outsiders(_: &mut Ctx) -> Res {
 
 fn takes_nothing(_: &mut Ctx) -> Res {
     let past = locked()?;
-    let mut mode = Attributes::new();
-    mode.u32(nl::A_MODE, nl::PERMISSIVE);
     let mut name = Attributes::new();
     name.string(nl::A_VALIDATOR_NAME, "v1");
     let first = stage::validator_attributes("v1", &Validator::test(1).point(), 1);
     for (what, command, attributes) in [
         ("validator-add", nl::VALIDATOR_ADD, first),
         ("validator-remove", nl::VALIDATOR_REMOVE, name),
-        ("mode-set", nl::MODE_SET, mode),
+        ("mode-set", nl::MODE_SET, permissive()),
         ("seal", nl::SEAL, Attributes::new()),
         ("state-stage", nl::STATE_STAGE, Attributes::new()),
     ] {
@@ -1033,8 +1021,10 @@ fn takes_nothing(_: &mut Ctx) -> Res {
 }
 
 fn deleted(_: &mut Ctx) -> Res {
-    // An empty file is all that is left.
     let past = locked()?;
+    restart()?;
+    past.unmoved("state_missing")?;
+    // What a file system may leave of a file that was never flushed: its length, and no content.
     past.refuses(
         "zeros",
         &Kept(vec![0; past.current.0.len()]),

@@ -15,6 +15,7 @@ use super::{
     load,
     locked,
     next_policy,
+    permissive,
     refused,
     replay,
     restart,
@@ -401,12 +402,10 @@ fn denied_by_policy(_: &mut Ctx) -> Res {
 fn nothing_else(_: &mut Ctx) -> Res {
     let past = locked()?;
     ask(&past.older)?;
-    let mut mode = Attributes::new();
-    mode.u32(nl::A_MODE, nl::PERMISSIVE);
     let fifth = stage::validator_attributes("v5", &Validator::test(5).point(), 1);
     for (what, command, attributes) in [
         ("validator-add", nl::VALIDATOR_ADD, fifth),
-        ("mode-set", nl::MODE_SET, mode),
+        ("mode-set", nl::MODE_SET, permissive()),
         ("seal", nl::SEAL, Attributes::new()),
     ] {
         declined(what, stage::ask(command, &attributes), "state_locked")?;
