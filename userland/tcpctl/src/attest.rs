@@ -116,12 +116,12 @@ pub(crate) enum Command {
     /// Prove once that the attestation key is in a genuine TPM
     #[command(
         subcommand,
-        after_help = "Example:\n  \
-            node$     tcpctl attest enroll request --out node.request\n  \
-            verifier$ tcpctl attest enroll challenge --request node.request --out node.challenge \\\n              \
+        after_help = "Example, on the node, at the verifier, on the node, at the verifier:\n  \
+            tcpctl attest enroll request --out node.request\n  \
+            tcpctl attest enroll challenge --request node.request --out node.challenge \\\n    \
             --secret node.secret --ca maker-root.pem --ca maker-issuer.pem\n  \
-            node$     tcpctl attest enroll answer --challenge node.challenge --out node.answer\n  \
-            verifier$ tcpctl attest enroll verify --secret node.secret --answer node.answer --out ak.pem"
+            tcpctl attest enroll answer --challenge node.challenge --out node.answer\n  \
+            tcpctl attest enroll verify --secret node.secret --answer node.answer --out ak.pem"
     )]
     Enroll(Enroll),
 }
@@ -134,7 +134,7 @@ pub(crate) enum Key {
     /// The TPM makes the same key each time, and nothing is stored in it.
     #[command(after_help = "Example:\n  tcpctl attest key create --out ak.pem")]
     Create {
-        /// Where to write the public key, in PEM
+        /// Where to write the public key, in PEM; - writes it to standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Replace a file that exists
@@ -195,7 +195,7 @@ pub(crate) enum Enroll {
         /// The node's request
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
-        /// Where to write the challenge, for the node
+        /// Where to write the challenge, for the node; - writes it to standard output
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Where to write what stays with the verifier
@@ -231,7 +231,7 @@ pub(crate) enum Enroll {
         /// The node's answer
         #[arg(long, value_name = "FILE")]
         answer: PathBuf,
-        /// Where to write the node's attestation key, in PEM
+        /// Where to write the node's attestation key, in PEM; - writes it to standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Replace a file that exists
@@ -333,7 +333,10 @@ fn key(out: Option<&Path>, output: &Output) -> Result<()> {
     let point = quote::ak_point(&key.public)?;
     let node = hex::encode(quote::node_of(&key.public));
     if let Some(path) = out {
-        file::replace(path, 0o644, point_pem(&point)?.as_bytes())?;
+        file::write_out(path, 0o644, point_pem(&point)?.as_bytes(), output)?;
+        if file::is_stdout(path) {
+            return Ok(());
+        }
     }
     output.either(
         &json!({
@@ -535,7 +538,11 @@ fn rows(verified: &Verified) -> Vec<(&'static str, String)> {
             "anchor",
             verified
                 .anchor
-                .map_or_else(|| "none: the node was never sealed".to_owned(), hex::encode),
+                // Whoever hands the file over can leave it out: that there is none proves nothing.
+                .map_or_else(
+                    || "none in the file: never sealed, or kept back".to_owned(),
+                    hex::encode,
+                ),
         ),
         (
             "boot",
@@ -748,7 +755,10 @@ fn challenge(
         },
         output,
     )?;
-    file::replace(out, 0o644, &credential)?;
+    file::write_out(out, 0o644, &credential, output)?;
+    if file::is_stdout(out) {
+        return Ok(());
+    }
     output.either(
         &json!({ "node": node, "certified": !any_ek, "challenge": out, "secret": secret_path }),
         || {
@@ -815,7 +825,10 @@ fn enrolled(kept_path: &Path, answer: &Path, out: Option<&Path>, output: &Output
         ));
     }
     if let Some(path) = out {
-        file::replace(path, 0o644, point_pem(&point)?.as_bytes())?;
+        file::write_out(path, 0o644, point_pem(&point)?.as_bytes(), output)?;
+        if file::is_stdout(path) {
+            return Ok(());
+        }
     }
     output.either(
         &json!({
@@ -893,7 +906,7 @@ mod tests {
             firmware: 0x10,
         };
         let text = pairs(&rows(&verified));
-        for part in ["PCR 7", "never sealed", "9 s", "counter"] {
+        for part in ["PCR 7", "never sealed, or kept back", "9 s", "counter"] {
             assert!(text.contains(part), "{text}");
         }
         let value = verified_json(&verified);
@@ -1006,6 +1019,12 @@ mod tests {
             std::fs::read_to_string(path("ak.pem")).unwrap(),
             quotes["ak_pem"].as_str().unwrap()
         );
+        // What is no file is written into, and stays what it is.
+        let null = path("null");
+        std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+        enrolled(&path("secret"), &path("answer"), Some(&null), &PLAIN).unwrap();
+        challenge(&path("request"), &null, &path("another"), &[], true, &PLAIN).unwrap();
+        assert!(null.symlink_metadata().unwrap().is_symlink());
         // A secret of no bytes would be answered by anybody.
         let mut empty = serde_json::to_value(&kept).unwrap();
         empty["secret"] = "".into();

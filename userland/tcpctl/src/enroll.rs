@@ -54,6 +54,7 @@ use crate::{
         Error,
         Result, //
     },
+    output::clean,
     quote::{
         name_of,
         put_2b,
@@ -396,7 +397,8 @@ fn extension<T: for<'a> Decode<'a>>(
 /// Whether a certificate is valid at a time, and has no critical extension that is not understood here.
 fn usable(certificate: &Certificate, now: SystemTime) -> Result<()> {
     let tbs = &certificate.tbs_certificate;
-    let subject = tbs.subject.to_string();
+    // Its type's own escapes leave what a terminal may act upon.
+    let subject = clean(tbs.subject.to_string().as_bytes());
     if now < tbs.validity.not_before.to_system_time()
         || now > tbs.validity.not_after.to_system_time()
     {
@@ -495,11 +497,19 @@ pub(crate) fn check_ek(
     while chain.len() <= MAX_DEPTH {
         let Some(last) = chain.last() else { break };
         let below = chain.len().saturating_sub(1);
-        let issuer = issuers.iter().find(|issuer| {
+        let fits = |issuer: &&Certificate| {
             issuer.tbs_certificate.subject == last.tbs_certificate.issuer
                 && may_issue(issuer, below)
                 && signed_by(last, issuer)
-        });
+        };
+        // An authority that was renewed has an old certificate, too, which may stand first.
+        let mut candidates = issuers.iter().filter(fits);
+        let first = candidates.next();
+        let issuer = first
+            .into_iter()
+            .chain(candidates)
+            .find(|issuer| usable(issuer, now).is_ok())
+            .or(first);
         let Some(issuer) = issuer else { break };
         usable(issuer, now)?;
         if issuer.tbs_certificate.subject == issuer.tbs_certificate.issuer
@@ -511,7 +521,7 @@ pub(crate) fn check_ek(
     }
     let missing = chain
         .last()
-        .map(|last| last.tbs_certificate.issuer.to_string())
+        .map(|last| clean(last.tbs_certificate.issuer.to_string().as_bytes()))
         .unwrap_or_default();
     Err(Error::invalid(
         "ek_issuer",
@@ -588,6 +598,44 @@ mod tests {
                 wanted
             );
         }
+    }
+
+    #[test]
+    fn the_old_certificate_of_a_renewed_authority_does_no_harm() {
+        let vector = vector("enroll.json");
+        let ek = EkPublic::from_public(&bytes(&vector["rsa"]["public"])).unwrap();
+        let good = bytes(&vector["rsa"]["certificate"]);
+        let mut issuers = list(&vector["issuers"]);
+        let check = |issuers: &[Certificate]| check_ek(&good, &ek, issuers, now(&vector));
+        let old: Vec<Certificate> = issuers
+            .iter()
+            .cloned()
+            .map(|mut one| {
+                let validity = &mut one.tbs_certificate.validity;
+                validity.not_after = validity.not_before;
+                one
+            })
+            .collect();
+        assert_eq!(check(&old).unwrap_err().code(), "ek_expired");
+        issuers.splice(0..0, old);
+        check(&issuers).unwrap();
+    }
+
+    #[test]
+    fn names_in_certificates_cannot_speak_to_a_terminal() {
+        use x509_cert::der::asn1::Utf8StringRef;
+        let vector = vector("enroll.json");
+        let mut one = list(&vector["issuers"]).swap_remove(0);
+        let hostile = Utf8StringRef::new("\u{9b}31m\u{202e}").unwrap();
+        let mut name = one.tbs_certificate.subject.clone();
+        let first = name.0.first_mut().unwrap();
+        let mut value = first.0.get(0).unwrap().clone();
+        value.value = hostile.into();
+        first.0 = [value].to_vec().try_into().unwrap();
+        assert!(name.to_string().contains('\u{9b}'), "{name}");
+        one.tbs_certificate.subject = name;
+        let error = usable(&one, SystemTime::UNIX_EPOCH).unwrap_err();
+        assert!(error.to_string().is_ascii(), "{error}");
     }
 
     #[test]

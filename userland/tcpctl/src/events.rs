@@ -6,9 +6,13 @@ use clap::{
     Args,
     Subcommand, //
 };
-use engine::clock::{
-    Chain,
-    NO_HEAD, //
+use engine::{
+    clock::{
+        first_number,
+        Chain,
+        EPOCH_STRIDE, //
+    },
+    event::Kind, //
 };
 use serde_json::json;
 
@@ -50,7 +54,8 @@ pub(crate) struct Command {
     /// Recompute the chain of digests over what is shown, and fail when it does not fit
     ///
     /// Also fails when events are missing that did not leave the ring, and, without --follow, when the head is not the one
-    /// that the node reports. After events that left the ring a new run starts; each run is reported.
+    /// that the node reports. After events that left the ring, and with another load of the module, a new run starts; each run
+    /// is reported.
     #[arg(long)]
     verify: bool,
 }
@@ -73,25 +78,52 @@ enum Verb {
 pub(crate) struct Verifier {
     chain: Option<(u64, Chain)>,
     node: [u8; 32],
-    epoch: u64,
     /// First and last event whose head was recomputed, in the run that goes on.
     verified: Option<(u64, u64)>,
     /// The runs that have ended before a gap.
     ended: Vec<(u64, u64)>,
     /// Events that have left the ring and whose gap has not been met yet.
     lost: u64,
+    /// The last event whose head was only taken as the start of a run.
+    taken: Option<u64>,
+}
+
+/// The epoch that an event's number belongs to.
+fn epoch_of(number: u64) -> u64 {
+    number.checked_div(EPOCH_STRIDE).unwrap_or(0)
+}
+
+/// Number of the first event of a load with that epoch.
+fn beginning_of(epoch: u64) -> u64 {
+    first_number(epoch).saturating_add(1)
+}
+
+/// Whether these events of a load, which follow its first one, are enough to know what it goes on from.
+fn is_past_told(events: &[Event]) -> Result<bool> {
+    for event in events {
+        let decoded = describe::decode_event(event)?;
+        // Before a state has been taken nothing of this can be; a load that comes so far without one has no past.
+        let begun = matches!(
+            decoded.header.kind,
+            Kind::Policy | Kind::ValidatorAdded | Kind::Agent
+        );
+        if begun || export::state_head(&decoded).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Verifier {
-    /// Starts for one load of a node.
-    pub(crate) fn new(node: &[u8; 32], epoch: u64) -> Self {
+    /// Starts for a node.
+    pub(crate) fn new(node: &[u8; 32]) -> Self {
         Self {
             chain: None,
             node: *node,
-            epoch,
             verified: None,
             ended: Vec::new(),
             lost: 0,
+            taken: None,
         }
     }
 
@@ -100,24 +132,18 @@ impl Verifier {
         self.ended.iter().copied().chain(self.verified).collect()
     }
 
-    /// Checks one event: its number, and that its head is the digest of the head before it and of its encoding.
+    /// Checks one event: its number, and that its head is the digest of the head before it and of its encoding. `rest` are the
+    /// events after it that are there already.
     ///
-    /// The first event shown has nothing before it, unless it is the first of all: then its head is only taken as the
-    /// start. After a gap the same, if so many events are known to have left the ring; any other gap breaks the chain.
+    /// The first event of a load goes on from the state that the load was restored from, which one of the next events names, or
+    /// from nothing. Where that is not known, and where events before it have left the ring or were not asked for, its head is
+    /// only taken as the start of a run. Any other gap breaks the chain.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] `chain_broken`.
-    pub(crate) fn check(&mut self, event: &Event) -> Result<()> {
-        let broken = |why: &str| {
-            Error::invalid(
-                "chain_broken",
-                format!(
-                    "event {}: {why}: the log has been changed on its way, or the node lies; keep a copy of it",
-                    event.number
-                ),
-            )
-        };
+    pub(crate) fn check(&mut self, event: &Event, rest: &[Event]) -> Result<()> {
+        let broken = |why: &str| broken(event, why);
         let decoded = describe::decode_event(event)?;
         if decoded.header.number != event.number {
             return Err(broken("its encoding has another number"));
@@ -128,19 +154,19 @@ impl Verifier {
                 return Err(broken("it is out of order"))
             }
             Some((number, _)) => {
+                // Another load of the module has numbers of its own: those in between were never given.
+                let number = number.max(first_number(epoch_of(event.number)));
                 let missing = event.number.saturating_sub(number).saturating_sub(1);
                 self.lost = self
                     .lost
                     .checked_sub(missing)
                     .ok_or_else(|| broken(&format!("the {missing} before it are missing")))?;
                 self.ended.extend(self.verified.take());
-                None
+                self.begin(event, rest)?
             }
-            None if event.number == 1 => {
-                Some(Chain::new::<Sha256>(&self.node, self.epoch, &NO_HEAD))
-            }
-            None => None,
+            None => self.begin(event, rest)?,
         };
+        self.taken = before.is_none().then_some(event.number);
         if let Some(mut chain) = before {
             chain.extend::<Sha256>(&event.encoding, &[]);
             if *chain.head() != event.chain {
@@ -152,6 +178,40 @@ impl Verifier {
         self.chain = Some((event.number, Chain::from_head(event.chain)));
         Ok(())
     }
+
+    /// The chain before an event, when it is the first one of a load and the next ones tell what that goes on from.
+    fn begin(&self, event: &Event, rest: &[Event]) -> Result<Option<Chain>> {
+        let epoch = epoch_of(event.number);
+        if event.number != beginning_of(epoch) {
+            return Ok(None);
+        }
+        // Those of another load tell nothing about this one.
+        let count = rest
+            .iter()
+            .take_while(|next| epoch_of(next.number) == epoch)
+            .count();
+        let rest = rest.get(..count).unwrap_or(rest);
+        match export::genesis(&self.node, epoch, event, rest)? {
+            Some(start) => Ok(Some(Chain::from_head(start))),
+            // Without a TPM there is no past.
+            None if epoch == 0 || is_past_told(rest)? => Err(broken(
+                event,
+                "its chain is not the digest of what precedes it",
+            )),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The error about an event.
+fn broken(event: &Event, why: &str) -> Error {
+    Error::invalid(
+        "chain_broken",
+        format!(
+            "event {}: {why}: the log has been changed on its way, or the node lies; keep a copy of it",
+            event.number
+        ),
+    )
 }
 
 /// Prints events, and checks them when asked to.
@@ -176,21 +236,31 @@ impl Printer<'_> {
         if let Some(verifier) = &mut self.verifier {
             // What is missing before the first event of all shows as no gap.
             let before = match (&verifier.chain, events.first()) {
-                (None, Some(first)) => first.number.saturating_sub(self.from.max(1)),
+                (None, Some(first)) => first
+                    .number
+                    .saturating_sub(self.from.max(beginning_of(epoch_of(first.number)))),
                 _ => 0,
             };
             verifier.lost = lost.saturating_sub(before);
         }
-        for event in events {
+        for (at, event) in (1..).zip(events) {
             let ended = self.verifier.as_ref().map_or(0, |of| of.ended.len());
             if let Some(verifier) = &mut self.verifier {
-                verifier.check(event)?;
+                verifier.check(event, events.get(at..).unwrap_or(&[]))?;
                 if let Some((first, last)) = verifier.ended.get(ended) {
                     note(
                         self.output,
                         &format!(
                             "verified: the chain of events {first} to {last} fits; a new run starts at event {}",
                             event.number
+                        ),
+                    );
+                }
+                if let Some(number) = verifier.taken {
+                    note(
+                        self.output,
+                        &format!(
+                            "event {number} is taken as it is: what precedes it is not known; verified is what follows it"
                         ),
                     );
                 }
@@ -238,9 +308,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
     let mut printer = Printer {
         output,
         names: request::names(&mut client),
-        verifier: command
-            .verify
-            .then(|| Verifier::new(&status.node, status.epoch)),
+        verifier: command.verify.then(|| Verifier::new(&status.node)),
         from: command.from,
         lines: command.follow,
         values: Vec::new(),
@@ -288,14 +356,18 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::event::{
-        Kind,
-        Payload, //
+    use crate::audit::tests::node::{
+        Node,
+        Segment, //
+    };
+    use engine::{
+        clock::NO_HEAD,
+        event::Payload, //
     };
 
-    /// A true log of `count` events.
+    /// A true log of `count` events of an unsealed node.
     fn log(count: u64) -> Vec<Event> {
-        let mut chain = Chain::new::<Sha256>(&[1; 32], 7, &NO_HEAD);
+        let mut chain = Chain::new::<Sha256>(&[1; 32], 0, &NO_HEAD);
         (1..=count)
             .map(|number| {
                 let mut event =
@@ -307,12 +379,96 @@ mod tests {
             .collect()
     }
 
-    fn check(events: &[Event]) -> Result<Option<(u64, u64)>> {
-        let mut verifier = Verifier::new(&[1; 32], 7);
-        for event in events {
-            verifier.check(event)?;
+    fn verifier_of(node: &[u8; 32], events: &[Event]) -> Result<Verifier> {
+        let mut verifier = Verifier::new(node);
+        for (at, event) in (1..).zip(events) {
+            verifier.check(event, &events[at..])?;
         }
-        Ok(verifier.verified)
+        Ok(verifier)
+    }
+
+    fn check(events: &[Event]) -> Result<Option<(u64, u64)>> {
+        Ok(verifier_of(&[1; 32], events)?.verified)
+    }
+
+    /// The events of one load.
+    fn events_of(segment: &Segment) -> Vec<Event> {
+        segment
+            .events
+            .iter()
+            .map(|(encoding, chain)| Event {
+                number: u64::from_be_bytes(encoding[8..16].try_into().unwrap()),
+                encoding: encoding.clone(),
+                chain: *chain,
+            })
+            .collect()
+    }
+
+    /// A first load, one restored, one recovered by quorum, and one that began setup anew.
+    fn sealed_node() -> Node {
+        let mut node = Node::new(3);
+        node.set_up();
+        node.restart(false);
+        node.recover(|node, id| node.approve(id));
+        node.recover_to_setup();
+        node.set_up();
+        node
+    }
+
+    #[test]
+    fn a_load_of_a_sealed_node_is_verified_from_its_first_event_on() {
+        let node = sealed_node();
+        assert_eq!(node.log.segments.len(), 4);
+        for segment in &node.log.segments {
+            let events = events_of(segment);
+            let first = beginning_of(segment.epoch);
+            let last = events.last().unwrap().number;
+            let found = verifier_of(&node.id, &events).unwrap();
+            assert_eq!((found.verified, found.lost), (Some((first, last)), 0));
+            // Changed, it is no digest of what the load goes on from.
+            for change in [
+                |event: &mut Event| event.encoding[30] ^= 1,
+                |event: &mut Event| event.chain[0] ^= 1,
+            ] {
+                let mut changed = events.clone();
+                change(&mut changed[0]);
+                let error = verifier_of(&node.id, &changed).unwrap_err();
+                assert_eq!(error.code(), "chain_broken");
+                assert!(error.to_string().contains(&first.to_string()), "{error}");
+            }
+            assert!(verifier_of(&[9; 32], &events).is_err());
+        }
+    }
+
+    #[test]
+    fn a_load_whose_past_is_not_told_yet_is_verified_from_its_second_event_on() {
+        let node = sealed_node();
+        let segment = &node.log.segments[1];
+        let events = events_of(segment);
+        let first = beginning_of(segment.epoch);
+        let mut verifier = Verifier::new(&node.id);
+        verifier.check(&events[0], &[]).unwrap();
+        assert_eq!((verifier.taken, verifier.verified), (Some(first), None));
+        verifier.check(&events[1], &[]).unwrap();
+        assert_eq!(verifier.taken, None);
+        assert_eq!(verifier.verified, Some((first + 1, first + 1)));
+    }
+
+    #[test]
+    fn another_epoch_is_no_gap() {
+        let node = sealed_node();
+        let mut events = events_of(&node.log.segments[0]);
+        let end = events.last().unwrap().number;
+        events.extend(events_of(&node.log.segments[1]));
+        let first = beginning_of(node.log.segments[1].epoch);
+        let found = verifier_of(&node.id, &events).unwrap();
+        let last = events.last().unwrap().number;
+        assert_eq!(found.runs(), [(beginning_of(3), end), (first, last)]);
+        // What is missing of it is one.
+        let at = events.iter().position(|event| event.number == first);
+        events.remove(at.unwrap());
+        let error = verifier_of(&node.id, &events).unwrap_err();
+        assert_eq!(error.code(), "chain_broken");
     }
 
     #[test]
@@ -329,10 +485,10 @@ mod tests {
         let mut log = log(9);
         log.drain(4..6);
         assert_eq!(check(&log).unwrap_err().code(), "chain_broken");
-        let mut verifier = Verifier::new(&[1; 32], 7);
+        let mut verifier = Verifier::new(&[1; 32]);
         verifier.lost = 2;
-        for event in &log {
-            verifier.check(event).unwrap();
+        for (at, event) in (1..).zip(&log) {
+            verifier.check(event, &log[at..]).unwrap();
         }
         assert_eq!(verifier.runs(), [(1, 4), (8, 9)]);
         assert_eq!(verifier.lost, 0);

@@ -10,6 +10,7 @@ use std::{
     io::{
         self,
         BufReader,
+        Read,
         Seek,
         SeekFrom,
         Write, //
@@ -37,7 +38,8 @@ use engine::{
 };
 use nix::fcntl::{
     Flock,
-    FlockArg, //
+    FlockArg,
+    OFlag, //
 };
 use serde_json::json;
 
@@ -47,7 +49,8 @@ use crate::{
         Head,
         Item,
         ReadError,
-        Reader, //
+        Reader,
+        MAGIC, //
     },
     client::{
         Client,
@@ -200,7 +203,7 @@ fn follows(before: &[u8; 32], event: &Event) -> bool {
 
 /// `chain[0]` of the load that begins with this event; [`None`] when the state that it goes on from cannot be found in the
 /// events of the load.
-fn genesis(
+pub(crate) fn genesis(
     node: &[u8; 32],
     epoch: u64,
     first: &Event,
@@ -227,7 +230,7 @@ fn genesis(
 }
 
 /// The head of the state that a load goes on from, when the event tells.
-fn state_head(event: &event::Event<'_>) -> Option<[u8; 32]> {
+pub(crate) fn state_head(event: &event::Event<'_>) -> Option<[u8; 32]> {
     let payload = match event.decode_payload().ok()? {
         Payload::Staged { change, .. } => {
             Payload::decode(Kind::from_u16(event.header.result)?, change).ok()?
@@ -305,6 +308,8 @@ impl Appender {
             .create(true)
             .truncate(false)
             .mode(MODE)
+            // It is cut and written as root: not a file that somebody else chose.
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)
             .map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
@@ -323,6 +328,16 @@ impl Appender {
                 format!("{}: somebody else is appending to this log", path.display()),
             )
         })?;
+        let mut begun = Vec::new();
+        (&*file).take(8).read_to_end(&mut begun).map_err(failed)?;
+        if !MAGIC.starts_with(&begun) {
+            // What is too short for an event would look like one that was cut short.
+            return Err(Error::invalid(
+                "log_malformed",
+                format!("{} is not a log: choose another name", path.display()),
+            ));
+        }
+        file.rewind().map_err(failed)?;
         let end = find_end(path, BufReader::new(&*file))?;
         if end.torn > 0 {
             note(
@@ -403,6 +418,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             return output.json(&json!({
                 "file": command.out.display().to_string(),
                 "events": encoder.written,
+                "gaps": encoder.gaps,
                 "first": first,
                 "last": last,
             }));
@@ -596,6 +612,17 @@ mod tests {
         let error = Appender::open(&path, &OUTPUT).err().unwrap();
         assert_eq!(error.code(), "log_malformed");
         assert_eq!(std::fs::read(&path).unwrap(), b"what somebody wrote down");
+        // Too short for anything in a log, and yet not an event that was cut short.
+        for short in [&b"1\n"[..], b"TCPX", &[0, 0, 0, 92, 1]] {
+            std::fs::write(&path, short).unwrap();
+            let error = Appender::open(&path, &OUTPUT).err().unwrap();
+            assert_eq!(error.code(), "log_malformed");
+            assert_eq!(std::fs::read(&path).unwrap(), short);
+        }
         assert!(Appender::open(dir.path(), &OUTPUT).is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("notes", &link).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Appender::open(&link, &OUTPUT).err().unwrap().errno(), 40);
     }
 }

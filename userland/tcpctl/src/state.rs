@@ -708,7 +708,7 @@ fn wait_for(signals: &SignalFd, at_most: Duration) -> Result<bool> {
 
 /// Whether trying again cannot help.
 fn is_final(error: &Error) -> bool {
-    matches!(error, Error::NotLoaded | Error::BrokenPipe)
+    matches!(error, Error::NotLoaded)
         || [
             "state_unsealed",
             "not_permitted",
@@ -716,6 +716,22 @@ fn is_final(error: &Error) -> bool {
             "directory_unsafe",
         ]
         .contains(&error.code())
+}
+
+/// Whether saving goes on although nobody may have been told of it: a reader that has gone is no reason to lose events.
+///
+/// # Errors
+///
+/// That nobody could be told of the last one.
+fn after_telling(told: Result<()>, ended: bool, output: &Output) -> Result<()> {
+    match told {
+        Ok(()) | Err(Error::BrokenPipe) => Ok(()),
+        Err(error) if ended => Err(error),
+        Err(error) => {
+            crate::report(&error, output);
+            Ok(())
+        }
+    }
 }
 
 fn keep(every: Option<Duration>, place: &Place, output: &Output) -> Result<()> {
@@ -732,13 +748,17 @@ fn keep(every: Option<Duration>, place: &Place, output: &Output) -> Result<()> {
     };
     loop {
         let ended = wait_for(&signals, every)?;
-        match checkpoint(place) {
-            Ok(saved) if output.json => output.json_line(&saved.json())?,
-            Ok(Saved::Nothing) => {}
-            Ok(saved) => output.line(&saved.text())?,
+        let told = match checkpoint(place) {
+            Ok(saved) if output.json => output.json_line(&saved.json()),
+            Ok(Saved::Nothing) => Ok(()),
+            Ok(saved) => output.line(&saved.text()),
             Err(error) if ended || is_final(&error) => return Err(error),
-            Err(error) => crate::report(&error, output),
-        }
+            Err(error) => {
+                crate::report(&error, output);
+                Ok(())
+            }
+        };
+        after_telling(told, ended, output)?;
         if ended {
             return Ok(());
         }
@@ -1079,6 +1099,30 @@ pub(crate) mod tests {
         fs,
         os::unix::fs::symlink, //
     };
+
+    #[test]
+    fn a_reader_that_has_gone_does_not_end_the_saving() {
+        let output = Output {
+            json: false,
+            colour: false,
+        };
+        let full = || {
+            Err(Error::Io {
+                what: "cannot write to standard output".to_owned(),
+                source: Errno::ENOSPC.into(),
+            })
+        };
+        for ended in [false, true] {
+            after_telling(Err(Error::BrokenPipe), ended, &output).unwrap();
+            after_telling(Ok(()), ended, &output).unwrap();
+        }
+        after_telling(full(), false, &output).unwrap();
+        assert_eq!(
+            after_telling(full(), true, &output).unwrap_err().errno(),
+            28
+        );
+        assert!(!is_final(&Error::BrokenPipe));
+    }
 
     const NODE: [u8; 32] = [9; 32];
 

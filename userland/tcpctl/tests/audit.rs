@@ -259,6 +259,55 @@ fn a_state_is_compared_with_the_log() {
     assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
 }
 
+/// Root unseals the state key, makes a state with another policy under the head of the last commit, and has it restored.
+#[test]
+fn a_forged_state_is_found_out_by_the_log_of_the_load_before() {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.agent(9);
+    node.checkpoint();
+    node.policy = Some(POLICY_2);
+    node.restart(false);
+    let epoch = node.epoch;
+    let policy = *node.log.places(Kind::Policy).last().unwrap();
+    let number = node.log.number(policy);
+    let case = Case::new(node);
+    let (code, value) = case.quoted(&[]);
+    assert_eq!(
+        (code, &value["event"], &value["kind"], &value["error"]),
+        (
+            Some(1),
+            &json!(number),
+            &json!("POLICY"),
+            &json!("restored_policy")
+        ),
+        "{value}"
+    );
+    // By itself the load is as it should be: what it cannot tell is said.
+    let log = Log {
+        segments: vec![case.node.log.segments[1].clone()],
+    };
+    case.write("node.log", &log.bytes());
+    let (code, value) = case.quoted(&[]);
+    assert_eq!(code, Some(0), "{value}");
+    assert_eq!(value["restored_from_unknown"], json!([epoch]));
+    let line = format!("what load {epoch} was restored from");
+    assert!(value["not_checked"].to_string().contains(&line), "{value}");
+    let output = case.run(&["node.log"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(
+        text.lines()
+            .any(|text| text.starts_with("NOT checked") && text.contains(&line)),
+        "{text}"
+    );
+    // With an honest past there is no such line.
+    let case = Case::new(everything());
+    let (_, value) = case.quoted(&[]);
+    assert_eq!(value["restored_from_unknown"], json!([]));
+    assert!(!value["not_checked"].to_string().contains("restored from"));
+}
+
 #[test]
 fn a_policy_that_was_never_in_force_leaves_the_terms_unchecked() {
     let case = Case::new(everything());
@@ -308,6 +357,11 @@ fn short() -> Node {
     let id = node.ask(b"/etc/group");
     node.vote(&id, 1, Verdict::Deny);
     node.checkpoint();
+    node.recover(|node, id| {
+        for slot in 1..=3 {
+            node.vote(id, slot, Verdict::Approve);
+        }
+    });
     node.agent(10);
     node
 }
@@ -402,8 +456,58 @@ fn wrong() -> Vec<(&'static str, Log, Option<u64>, &'static str)> {
     let mut log = node.log.clone();
     let first = log.segments[0].clone();
     log.segments.push(first);
-    let number = log.number((2, 0));
+    let number = log.number((log.segments.len() - 1, 0));
     list.push(("an epoch replayed", log, Some(number), "epoch_replayed"));
+
+    let mut log = node.log.clone();
+    let place = log.places(Kind::Anchored)[log.places(Kind::Anchored).len() - 2];
+    let number = log.number(place);
+    let mut payload = log.payload(place);
+    payload[16] ^= 1;
+    log.set_payload(place, &payload);
+    log.rechain();
+    list.push((
+        "another head when a recovery began",
+        log,
+        Some(number),
+        "anchored_differs",
+    ));
+
+    let mut forger = Node::new(3);
+    forger.set_up();
+    let found = (forger.counter, [7; 32]);
+    forger.begin_recovery();
+    forger.decide_recovery(found, |node, id| {
+        for slot in 1..=3 {
+            node.vote(id, slot, Verdict::Approve);
+        }
+    });
+    let staged = *forger.log.places(Kind::Staged).last().unwrap();
+    let number = forger.log.number(staged);
+    list.push((
+        "another anchor found than a recovery began with",
+        forger.log,
+        Some(number),
+        "anchor_differs",
+    ));
+
+    let mut forger = Node::new(3);
+    forger.set_up();
+    let found = (forger.counter, forger.anchor);
+    forger.epoch = forger.counter + 1;
+    forger.outdated();
+    let number = forger.clock.get(0) + 1;
+    forger.decide_recovery(found, |node, id| {
+        for slot in 1..=3 {
+            node.vote(id, slot, Verdict::Approve);
+        }
+    });
+    list.push((
+        "a recovery that the TPM was not told of",
+        forger.log,
+        Some(number),
+        "not_anchored",
+    ));
 
     let mut log = node.log.clone();
     log.segments.truncate(1);

@@ -69,6 +69,8 @@ pub(crate) struct Staged {
     pub(crate) anchor: [u8; 32],
     /// The change; [`None`] for a checkpoint.
     pub(crate) effect: Option<Effect>,
+    /// Whether a state was committed; not when the TPM was only told how a load began.
+    pub(crate) is_state: bool,
     /// What the state holds; [`None`] where the log does not tell.
     pub(crate) kept: Option<Box<Kept>>,
 }
@@ -101,6 +103,55 @@ impl Staged {
             _ if effect.kind == Kind::Mode => kept.mode = effect.result,
             _ => {}
         }
+    }
+}
+
+/// How many heads are remembered of a load whose beginning the TPM has not taken: it is told of one of the first.
+const MAX_HEADS: usize = 4096;
+
+/// How a load began, until ANCHORED says that the TPM was told: the last event that ANCHORED must cover, and those that came
+/// after it.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// Number of that event.
+    first: u64,
+    /// The chain's value after it and after each further event, as far as they were noted.
+    heads: Vec<[u8; 32]>,
+    /// The anchor that was found, where the log has told it already.
+    found: Option<[u8; 32]>,
+}
+
+impl Beginning {
+    /// Of a load whose beginning ends with event `first`.
+    pub(crate) fn new(first: u64, found: Option<[u8; 32]>) -> Self {
+        Self {
+            first,
+            heads: Vec::new(),
+            found,
+        }
+    }
+
+    /// Notes the chain's value after the next event, `first` to begin with.
+    pub(crate) fn note(&mut self, head: &[u8; 32]) {
+        if self.heads.len() < MAX_HEADS {
+            self.heads.push(*head);
+        }
+    }
+
+    /// The chain's value after event `number`, if ANCHORED may name that.
+    fn head(&self, number: u64) -> Option<&[u8; 32]> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.heads.get(at)
+    }
+
+    /// Number of the event with which the TPM was told, if that made the anchor this value; `last` is the anchor that the load
+    /// before has left.
+    pub(crate) fn told(&self, last: Option<&[u8; 32]>, anchor: &[u8; 32]) -> Option<u64> {
+        let found = self.found.as_ref().or(last)?;
+        (self.first..)
+            .zip(&self.heads)
+            .find(|(_, head)| engine::anchor::extended::<Sha256>(found, head) == *anchor)
+            .map(|(number, _)| number)
     }
 }
 
@@ -215,6 +266,46 @@ impl Anchors {
             .committed
             .as_ref()
             .and_then(|committed| committed.effect.clone());
+        Ok(())
+    }
+
+    /// Takes an ANCHORED event without STAGED: the TPM was told how the load began.
+    ///
+    /// # Errors
+    ///
+    /// `anchored_differs`, `anchor_differs`.
+    pub(crate) fn begin(
+        &mut self,
+        beginning: &Beginning,
+        epoch: u64,
+        (counter, number): (u64, u64),
+        head: &[u8; 32],
+        anchor: &[u8; 32],
+    ) -> Checked {
+        same("anchored_differs", "the counter", counter, epoch)?;
+        let Some(known) = beginning.head(number) else {
+            return Err(wrong(
+                "anchored_differs",
+                format!("the number of the last event that it covers is {number}"),
+                format!("{}, or of an event since", beginning.first),
+            ));
+        };
+        same_digest("anchored_differs", "the head after that", head, known)?;
+        if let Some(found) = &beginning.found {
+            let extended = engine::anchor::extended::<Sha256>(found, head);
+            same_digest("anchor_differs", "the anchor", anchor, &extended)?;
+        }
+        self.counter = Some(counter);
+        self.anchor = Some(*anchor);
+        self.committed = Some(Staged {
+            number,
+            head: *head,
+            counter,
+            anchor: *anchor,
+            effect: None,
+            is_state: false,
+            kept: None,
+        });
         Ok(())
     }
 

@@ -36,8 +36,9 @@ use crate::{
     ids::short, //
 };
 
-/// How much later than its decision an event may be stamped: the kernel reads the clock, decides, and stamps.
-pub(crate) const SLACK_MS: u64 = 1000;
+/// How much later than its decision an event may be stamped: the kernel reads the clock, decides, and stamps, and a machine may
+/// stand still in between.
+pub(crate) const SLACK_MS: u64 = 10_000;
 
 /// What a governance request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,8 +60,10 @@ pub(crate) struct History {
     tail: u64,
     /// Whether some load is not in the log from its beginning.
     pub(crate) gaps: bool,
-    /// Whether the last load with an epoch ended before it restored anything.
+    /// Whether the last load with an epoch ended before the TPM was told of anything in it.
     given_up: bool,
+    /// Epochs of loads that go on from a state that nothing in the log stands behind.
+    pub(crate) unfounded: Vec<u64>,
 }
 
 /// What the TPM vouches for, from a quote or a state.
@@ -100,6 +102,7 @@ impl History {
             tail: 0,
             gaps: false,
             given_up: false,
+            unfounded: Vec::new(),
         }
     }
 
@@ -219,7 +222,7 @@ impl History {
             && event.header.result == SealedBy::Tpm as u16;
         if let (Some(last), false) = (self.epoch, locked) {
             let goes_on = self.partial && number != beginning && head.epoch == last;
-            // A restore that was given up leaves the counter alone: the next one begins the same epoch again.
+            // What ended before the TPM was told of it leaves the counter alone: the next load begins the same epoch again.
             let again = head.epoch == last && self.given_up;
             if head.epoch <= last && !goes_on && !again {
                 return Err(wrong(
@@ -245,7 +248,7 @@ impl History {
         if let Some(load) = self.load.take() {
             if load.has_epoch() {
                 self.given_up = load.was_given_up();
-                self.past = Some(load.into_past());
+                self.past = load.into_past();
             }
         }
     }
@@ -262,6 +265,9 @@ impl History {
             )
         })?;
         load.take(bytes, event, chain, &self.texts, &mut self.counts)?;
+        if load.is_unfounded && self.unfounded.last() != Some(&load.epoch) {
+            self.unfounded.push(load.epoch);
+        }
         self.tail = self.tail.saturating_add(1);
         if let (Some(committed), Kind::Anchored) = (&load.anchors.committed, event.header.kind) {
             self.tail = load.number.saturating_sub(committed.number);
@@ -300,6 +306,13 @@ impl History {
             same_digest("other_node", "the node", &vouched.node, node)?;
         }
         // When the power was cut right after a commit, its ANCHORED event is in no log.
+        let begun = self.load.as_ref().and_then(|load| {
+            let number = load.began_with(vouched.counter, &vouched.anchor)?;
+            Some(load.number.saturating_sub(number))
+        });
+        if let Some(tail) = begun {
+            return Ok(tail);
+        }
         let staged = self
             .staged()
             .filter(|staged| staged.counter == vouched.counter);

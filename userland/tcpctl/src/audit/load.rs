@@ -48,6 +48,7 @@ use engine::{
 use super::{
     anchors::{
         Anchors,
+        Beginning,
         Effect,
         Kept,
         PolicyFact,
@@ -141,14 +142,19 @@ enum Phase {
 pub(crate) struct Past {
     /// Its last commit.
     pub(crate) committed: Option<Staged>,
+    /// The state that counts when that commit has none, or when it is not known whether the TPM took it: a recovery that nobody
+    /// decided on leaves the state of before, and so does a restore that the power cut ended.
+    state: Option<Staged>,
     /// What was staged after it and not committed, as far as the log tells.
     pub(crate) staged: Option<Staged>,
+    /// Whether every state that a further load can go on from is here: the log has the load that made it.
+    is_complete: bool,
 }
 
 impl Past {
     /// The state whose chain has that head.
     fn at(&self, head: &[u8; 32]) -> Option<&Staged> {
-        [&self.committed, &self.staged]
+        [&self.committed, &self.state, &self.staged]
             .into_iter()
             .flatten()
             .find(|staged| staged.head == *head)
@@ -189,6 +195,16 @@ pub(crate) struct Load {
     past: Option<Past>,
     /// Whether this load may stand apart from that past: it has told so.
     acknowledged: bool,
+    /// Whether it began without a past.
+    is_first: bool,
+    /// The state that this load goes on from, where the log has it.
+    origin: Option<Box<Staged>>,
+    /// Whether it goes on from a state that nothing in the log stands behind.
+    pub(crate) is_unfounded: bool,
+    /// How it began, until the TPM was told.
+    beginning: Option<Beginning>,
+    /// Head and anchor of the ANCHORED that told the TPM how a recovery began: the anchor found is told later.
+    begun: Option<([u8; 32], [u8; 32])>,
     /// What the state held that this load goes on from.
     kept: Option<Box<Kept>>,
     /// Whether CLOCK of slot 0 has come.
@@ -273,6 +289,11 @@ impl Load {
             leave: None,
             acknowledged: past.is_none(),
             past,
+            is_first: !locked,
+            origin: None,
+            is_unfounded: false,
+            beginning: None,
+            begun: None,
             kept: None,
             clock_known: false,
             recovered: false,
@@ -289,9 +310,24 @@ impl Load {
         !self.tpm || self.epoch != 0
     }
 
-    /// Whether it ended before it had restored anything: then nothing could be asked or decided in it.
+    /// Whether it ended before the TPM was told of anything in it: then nothing could be asked or decided, and the counter may be
+    /// what it was.
     pub(crate) fn was_given_up(&self) -> bool {
-        self.phase == Phase::Locked && self.anchors.committed.is_none()
+        let early = matches!(
+            self.phase,
+            Phase::Locked | Phase::Rebuilding { outdated: true }
+        );
+        self.anchors.committed.is_none() && (early || self.beginning.is_some())
+    }
+
+    /// Number of the event with which the TPM was told how this load began, when that gave it this counter and anchor and the
+    /// power was cut before ANCHORED.
+    pub(crate) fn began_with(&self, counter: u64, anchor: &[u8; 32]) -> Option<u64> {
+        let last = self.past.as_ref().and_then(|past| past.committed.as_ref());
+        self.beginning
+            .as_ref()
+            .filter(|_| counter == self.epoch)?
+            .told(last.map(|last| &last.anchor), anchor)
     }
 
     /// What is open at the end: requests and grants.
@@ -309,20 +345,35 @@ impl Load {
         }
     }
 
-    /// Ends the load.
-    pub(crate) fn into_past(self) -> Past {
-        let before = self.past;
-        if self.anchors.committed.is_none() && self.anchors.staged.is_none() {
+    /// Ends the load; [`None`] when a further load can go on from what the log does not have.
+    pub(crate) fn into_past(self) -> Option<Past> {
+        let Anchors {
+            committed, staged, ..
+        } = self.anchors;
+        if committed.is_none() && staged.is_none() {
             // Nothing of it reached the TPM: the next load goes on from where this one began.
-            return before.unwrap_or_default();
+            let first = self.is_first.then(|| Past {
+                is_complete: true,
+                ..Past::default()
+            });
+            return self.past.or(first);
         }
-        Past {
-            committed: self
-                .anchors
-                .committed
-                .or(before.and_then(|past| past.committed)),
-            staged: self.anchors.staged,
-        }
+        let before = self.past.unwrap_or_default();
+        let has_state = committed.as_ref().is_some_and(|last| last.is_state);
+        let state = match (&committed, self.origin) {
+            _ if has_state => None,
+            (None, Some(origin)) => Some(*origin),
+            (None, None) => before.state,
+            (Some(_), _) => before
+                .state
+                .or_else(|| before.committed.clone().filter(|last| last.is_state)),
+        };
+        Some(Past {
+            state,
+            staged,
+            is_complete: has_state || self.is_first || before.is_complete,
+            committed: committed.or(before.committed),
+        })
     }
 
     /// Takes the next event. `chain` is the value that the log has after it.
@@ -385,6 +436,9 @@ impl Load {
         } else {
             counts.partial += 1;
             self.glance(event, &payload, counts)?;
+        }
+        if let Some(beginning) = &mut self.beginning {
+            beginning.note(self.chain.head());
         }
         let _ = self.clock.set(NODE_SLOT, header.number);
         Ok(())
@@ -512,7 +566,13 @@ impl Load {
                 },
             ) => {
                 counts.anchors += 1;
-                self.anchors.commit(*counter, *number, head, anchor)
+                let Some(beginning) = self.beginning.take() else {
+                    return self.anchors.commit(*counter, *number, head, anchor);
+                };
+                self.anchors
+                    .begin(&beginning, self.epoch, (*counter, *number), head, anchor)?;
+                self.begun = Some((**head, **anchor));
+                Ok(())
             }
             (Kind::Discarded, _) => self.anchors.discard(),
             (
@@ -532,6 +592,9 @@ impl Load {
                     self.anchors
                         .make(header.kind, header.result, event.payload)?;
                 }
+                // What an earlier load had, and not only that it had something.
+                self.is_unfounded =
+                    self.kept.is_none() && (self.origin.is_some() || self.is_past_unknown());
                 self.phase = Phase::Rebuilding { outdated };
                 Ok(())
             }
@@ -553,7 +616,10 @@ impl Load {
                 self.recovered = true;
                 Ok(())
             }
-            (Kind::Agent, _) if matches!(self.phase, Phase::Locked | Phase::Recovering) => {
+            (Kind::Agent, _)
+                if matches!(self.phase, Phase::Locked | Phase::Recovering)
+                    || self.beginning.is_some() =>
+            {
                 Err(misplaced(
                     "node_locked",
                     "an agent began in a locked node",
@@ -595,12 +661,29 @@ impl Load {
                     &state.anchor,
                 )?;
                 self.kept = state.kept.clone();
+                self.origin = Some(Box::new(state.clone()));
             }
+            None if self.is_past_unknown() => {}
             None => counts.outdated += 1,
         }
-        // The counter was incremented when the recovery began.
-        self.anchors.counter = Some(self.epoch);
         Ok(())
+    }
+
+    /// Whether the state that this load goes on from may be of a load that the log does not have.
+    fn is_past_unknown(&self) -> bool {
+        !self.past.as_ref().is_some_and(|past| past.is_complete)
+    }
+
+    /// Refuses what cannot be before the TPM was told how this load began.
+    fn check_begun(&self) -> Checked {
+        match &self.beginning {
+            Some(_) => Err(misplaced(
+                "not_anchored",
+                "the TPM was never told how this load began",
+                "ANCHORED before it",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// RECOVERED without a state: setup begins anew, and the TPM is told of this very event.
@@ -613,27 +696,24 @@ impl Load {
                 "RECOVERED at the beginning of a load",
             ));
         }
-        if found >= self.epoch {
-            return Err(wrong(
-                "counter_skipped",
-                format!("the counter was {found}"),
-                format!("less than the epoch, {}", self.epoch),
-            ));
-        }
+        self.check_found(found)?;
         self.acknowledged = true;
-        self.anchors.anchor = Some(*anchor);
-        self.anchors.counter = Some(self.epoch.saturating_sub(1));
-        self.anchors.check_stage(self.epoch, anchor)?;
-        let staged = Staged {
-            number: event.header.number,
-            head: *self.chain.head(),
-            counter: self.epoch,
-            anchor: NO_HEAD,
-            effect: None,
-            kept: None,
-        };
-        self.anchors.stage(staged, anchor);
+        // The head after this event is noted with those of the events since.
+        let first = event.header.number;
+        self.beginning = Some(Beginning::new(first, Some(*anchor)));
         Ok(())
+    }
+
+    /// Checks the counter that a recovery found.
+    fn check_found(&self, found: u64) -> Checked {
+        if found < self.epoch {
+            return Ok(());
+        }
+        Err(wrong(
+            "counter_skipped",
+            format!("the counter was {found}"),
+            format!("less than the epoch, {}", self.epoch),
+        ))
     }
 
     /// Refuses a change in a node that forgot its past without saying so.
@@ -655,6 +735,9 @@ impl Load {
     /// POLICY, VALIDATOR_*, MODE, SEALED and UNPINNED.
     fn govern(&mut self, event: &Event<'_>, payload: &Payload<'_>, counts: &mut Counts) -> Checked {
         let header = &event.header;
+        if self.phase == Phase::Setup {
+            self.check_begun()?;
+        }
         match self.phase {
             Phase::Rebuilding { .. } => return self.rebuild(header, payload),
             Phase::Recovering if header.kind == Kind::Sealed && self.recovered => {}
@@ -860,6 +943,7 @@ impl Load {
             counter,
             anchor: NO_HEAD,
             effect,
+            is_state: true,
             kept,
         };
         self.anchors.stage(staged, before);
@@ -901,14 +985,15 @@ impl Load {
                 }),
             ) if self.phase == Phase::Locked => {
                 self.go_on_from(head)?;
-                if let Some(past) = &self.past {
-                    let state = past.at(head).ok_or_else(|| {
-                        wrong(
-                            "past_missing",
-                            format!("the state has the head {}", hex::encode(head)),
-                            "the head of a state that the load before staged: its log ends too early, or is another's",
-                        )
-                    })?;
+                let state = self.past.as_ref().and_then(|past| past.at(head));
+                if state.is_none() && !self.is_past_unknown() {
+                    return Err(wrong(
+                        "past_missing",
+                        format!("the state has the head {}", hex::encode(head)),
+                        "the head of a state that the load before staged: its log ends too early, or is another's",
+                    ));
+                }
+                if let Some(state) = state {
                     same("restored_differs", "the state's counter", of, state.counter)?;
                     same_digest(
                         "restored_differs",
@@ -917,6 +1002,7 @@ impl Load {
                         &state.anchor,
                     )?;
                     self.kept = state.kept.clone();
+                    self.origin = Some(Box::new(state.clone()));
                 }
                 self.anchors.anchor = Some(*anchor);
                 self.anchors.counter = Some(of);
@@ -935,16 +1021,23 @@ impl Load {
             ) if self.phase == Phase::Recovering && !self.recovered => {
                 self.go_on_from(head)?;
                 self.take_leave(Kind::Recovered, result, &payload)?;
-                if found >= self.epoch {
-                    return Err(wrong(
-                        "counter_skipped",
-                        format!("the counter was {found}"),
-                        format!("less than the epoch, {}", self.epoch),
-                    ));
+                self.check_found(found)?;
+                self.check_begun()?;
+                if let Some((head, begun)) = &self.begun {
+                    // Only now it is known what that was extended.
+                    let extended = engine::anchor::extended::<Sha256>(anchor, head);
+                    same_digest(
+                        "anchor_differs",
+                        "the anchor that the load began with",
+                        begun,
+                        &extended,
+                    )?;
                 }
-                self.anchors.anchor = Some(*anchor);
             }
-            (Some(Kind::Sealed), _) if in_setup => self.check_past()?,
+            (Some(Kind::Sealed), _) if in_setup => {
+                self.check_begun()?;
+                self.check_past()?;
+            }
             (None, _) if self.phase == Phase::Sealed => {}
             (Some(kind), Some(payload))
                 if self.phase == Phase::Sealed
@@ -1089,6 +1182,7 @@ impl Load {
         self.clock_known = true;
         if outdated {
             self.phase = Phase::Recovering;
+            self.beginning = Some(Beginning::new(header.number, None));
         }
         Ok(())
     }
@@ -1119,6 +1213,7 @@ impl Load {
                 "governance when sealed, RECOVER when recovering, the rest when a policy is in force",
             ));
         }
+        self.check_begun()?;
         let Some(policy) = &self.policy else {
             return Err(misplaced(
                 "request_policy",

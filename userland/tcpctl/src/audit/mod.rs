@@ -412,6 +412,14 @@ fn unchecked(history: &History, evidence: &Evidence) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if !history.unfounded.is_empty() {
+        let epochs: Vec<String> = history.unfounded.iter().map(u64::to_string).collect();
+        list.push(format!(
+            "what load {} was restored from, and so who approved its policy, validators and clocks: root with access to \
+             this machine's TPM can make a state; give the log of the load before",
+            epochs.join(", ")
+        ));
+    }
     if counts.outdated > 0 {
         list.push("whether what was recovered is what an earlier load had: its state is not the last one of the log".to_owned());
     }
@@ -449,6 +457,7 @@ fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, St
         "node": node,
         "loads": counts.loads,
         "restored": counts.restored,
+        "restored_from_unknown": history.unfounded,
         "recovered": counts.recovered,
         "events": counts.events,
         "last": head.as_ref().map(|(number, _)| number),

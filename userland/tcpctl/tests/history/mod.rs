@@ -741,16 +741,35 @@ impl Node {
 
     /// The module is loaded again and its state given back. `half` when the power was cut within the commit.
     pub(crate) fn restart(&mut self, half: bool) {
-        let (counter, head, anchor) = self.state.unwrap();
+        let (_, head, _) = self.state.unwrap();
         self.epoch = self.counter + 1;
         self.load(&head);
-        let change = encode(&Payload::Restored {
+        self.restore(1 + u16::from(half));
+    }
+
+    /// RESTORED of the last state.
+    fn restored(&self) -> Vec<u8> {
+        let (counter, head, anchor) = self.state.unwrap();
+        encode(&Payload::Restored {
             counter,
             head: &head,
             anchor: &anchor,
             wall_ms: 1_767_225_600_000,
-        });
-        let result = 1 + u16::from(half);
+        })
+    }
+
+    /// The module is loaded again and the restore of its state staged.
+    pub(crate) fn stage_restore(&mut self) {
+        let (_, head, _) = self.state.unwrap();
+        self.epoch = self.counter + 1;
+        self.load(&head);
+        let change = self.restored();
+        self.stage(Kind::Restored as u16, 1, &change);
+    }
+
+    /// The state is given back in a load that has begun.
+    pub(crate) fn restore(&mut self, result: u16) {
+        let change = self.restored();
         self.anchored(Kind::Restored, result, &change);
         self.record(self.header(Kind::Restored, result), &change);
         self.repeat_state();
@@ -759,21 +778,52 @@ impl Node {
 
     /// The module is loaded again and its state given back by quorum: it is not current.
     pub(crate) fn recover(&mut self, approve: impl Fn(&mut Self, &[u8; 32])) {
-        let (state, head, anchor) = self.state.unwrap();
         // Somebody has moved the counter.
         self.counter += 2;
-        let (found, reason) = (self.counter, Refusal::StateOlder.code());
-        self.counter += 1;
-        self.epoch = self.counter;
+        let found = (self.counter, self.anchor);
+        self.begin_recovery();
+        self.decide_recovery(found, approve);
+    }
+
+    /// The load of a recovery up to the request.
+    pub(crate) fn begin_recovery(&mut self) {
+        self.epoch = self.counter + 1;
+        self.outdated();
+        let number = self.clock.get(NODE_SLOT);
+        self.anchor_beginning(number);
+    }
+
+    /// The events of a load that takes a state which is not current, up to CLOCK of slot 0.
+    pub(crate) fn outdated(&mut self) {
+        let (_, head, _) = self.state.unwrap();
         self.load(&head);
-        let outdated = encode(&Payload::Restored {
-            counter: state,
-            head: &head,
-            anchor: &anchor,
-            wall_ms: 1_767_225_600_000,
-        });
+        let outdated = self.restored();
         self.record(self.header(Kind::Restored, 3), &outdated);
         self.repeat_state();
+    }
+
+    /// The TPM is told how the load began, up to the last event, whose number is `number`; ANCHORED.
+    pub(crate) fn anchor_beginning(&mut self, number: u64) {
+        let head = *self.chain.head();
+        self.anchor = anchor::extended::<Sha256>(&self.anchor, &head);
+        self.counter = self.epoch;
+        let payload = encode(&Payload::Anchored {
+            counter: self.counter,
+            number,
+            head: &head,
+            anchor: &self.anchor.clone(),
+        });
+        self.record(self.header(Kind::Anchored, 0), &payload);
+    }
+
+    /// The request to recover, its votes, and what follows. `found` are counter and anchor.
+    pub(crate) fn decide_recovery(
+        &mut self,
+        (found, before): (u64, [u8; 32]),
+        approve: impl Fn(&mut Self, &[u8; 32]),
+    ) {
+        let (state, head, _) = self.state.unwrap();
+        let reason = Refusal::StateOlder.code();
         let mut out = [0; 64];
         let length = Detail::Recover {
             reason,
@@ -789,7 +839,7 @@ impl Node {
         self.spend(&id);
         let change = encode(&Payload::Recovered {
             counter: found,
-            anchor: &self.anchor.clone(),
+            anchor: &before,
             state,
             head: &head,
         });
@@ -801,8 +851,7 @@ impl Node {
     /// The module is loaded again and begins anew.
     pub(crate) fn recover_to_setup(&mut self) {
         let found = self.counter;
-        self.counter += 1;
-        self.epoch = self.counter;
+        self.epoch = found + 1;
         self.policy = None;
         self.validators.clear();
         self.clock = NodeClock::new();
@@ -815,15 +864,7 @@ impl Node {
         });
         let reason = Refusal::StateMissing.code();
         let number = self.record(self.header(Kind::Recovered, reason), &change);
-        let head = *self.chain.head();
-        self.anchor = anchor::extended::<Sha256>(&self.anchor, &head);
-        let payload = encode(&Payload::Anchored {
-            counter: self.counter,
-            number,
-            head: &head,
-            anchor: &self.anchor.clone(),
-        });
-        self.record(self.header(Kind::Anchored, 0), &payload);
+        self.anchor_beginning(number);
     }
 
     /// SEALED.
