@@ -69,7 +69,8 @@ const RETRY_MS: i64 = 20;
 /// The most bytes of a `TPM2B_PRIVATE` or `TPM2B_PUBLIC`, without its size.
 const SEALED_MAX: usize = 1024;
 
-const TPM_ALG_SHA256: u16 = 0x000b;
+/// Name algorithm of everything that is made here.
+pub(crate) const TPM_ALG_SHA256: u16 = 0x000b;
 const TPM_ALG_NULL: u16 = 0x0010;
 const TPM_CAP_PCRS: u32 = 5;
 const TPM_CAP_TPM_PROPERTIES: u32 = 6;
@@ -904,9 +905,9 @@ impl Properties {
 
 /// A secret under a policy, to be stored outside of the TPM.
 pub(crate) struct Sealed {
-    /// `TPM2B_PRIVATE` with its size: the secret, encrypted by the storage key.
+    /// What `TPM2B_PRIVATE` holds: the secret, encrypted by the storage key.
     pub(crate) private: KVec<u8>,
-    /// `TPM2B_PUBLIC` with its size: attributes and policy.
+    /// What `TPM2B_PUBLIC` holds: attributes and policy.
     pub(crate) public: KVec<u8>,
 }
 
@@ -1169,8 +1170,8 @@ impl Tpm<'_> {
             return Err(TpmError::Response("another policy than asked for"));
         }
         let sealed = Sealed {
-            private: Self::to_sized(private)?,
-            public: Self::to_sized(public)?,
+            private: Self::content(private)?,
+            public: Self::content(public)?,
         };
         // The policy's digest and the private part are only the TPM's word: with a wrong one, nobody
         // would ever get the secret back.
@@ -1189,30 +1190,18 @@ impl Tpm<'_> {
         (unique.len() == 32).then_some(*policy)
     }
 
-    /// Copies the content of a `TPM2B`, with its size before it.
-    fn to_sized(content: &[u8]) -> Result<KVec<u8>, TpmError> {
-        if !matches!(content.len(), 1..=SEALED_MAX) {
+    /// Copies what a `TPM2B` of a sealed secret holds.
+    fn content(bytes: &[u8]) -> Result<KVec<u8>, TpmError> {
+        if !matches!(bytes.len(), 1..=SEALED_MAX) {
             return Err(TpmError::Response("a sealed secret of another size"));
         }
-        let size = u16::try_from(content.len()).map_err(|_| EINVAL)?;
-        let mut whole = KVec::with_capacity(content.len().saturating_add(2), GFP_KERNEL)?;
-        whole.extend_from_slice(&size.to_be_bytes(), GFP_KERNEL)?;
-        whole.extend_from_slice(content, GFP_KERNEL)?;
-        Ok(whole)
-    }
-
-    /// The content of what is exactly one `TPM2B` of 1 to [`SEALED_MAX`] bytes.
-    fn from_sized(whole: &[u8]) -> Result<&[u8], TpmError> {
-        let (size, content) = whole.split_first_chunk().ok_or(EINVAL)?;
-        if usize::from(u16::from_be_bytes(*size)) != content.len()
-            || !matches!(content.len(), 1..=SEALED_MAX)
-        {
-            return Err(EINVAL.into());
-        }
+        let mut content = KVec::with_capacity(bytes.len(), GFP_KERNEL)?;
+        content.extend_from_slice(bytes, GFP_KERNEL)?;
         Ok(content)
     }
 
-    /// Releases a secret that [`Tpm::seal`] sealed; `private` and `public` are each a whole `TPM2B`.
+    /// Releases a secret that [`Tpm::seal`] sealed; `private` and `public` are what the
+    /// two `TPM2B` hold.
     ///
     /// # Errors
     ///
@@ -1227,15 +1216,16 @@ impl Tpm<'_> {
         pcrs: u32,
     ) -> Result<Secret, TpmError> {
         Self::check_mask(pcrs)?;
-        Self::from_sized(private)?;
-        let content = Self::from_sized(public)?;
-        Self::sealed_policy(content).ok_or(EINVAL)?;
+        if !matches!(private.len(), 1..=SEALED_MAX) {
+            return Err(EINVAL.into());
+        }
+        Self::sealed_policy(public).ok_or(EINVAL)?;
 
         let response = Command::authorized(CommandCode::LOAD)?
             .u32(parent.0.handle)
             .empty_password()
-            .bytes(private)
-            .bytes(public)
+            .sized(private)
+            .sized(public)
             .send(self)
             .map_err(|error| match error {
                 TpmError::Code(code) if code.is_of_parameter() => TpmError::Foreign(code),
@@ -1246,7 +1236,7 @@ impl Tpm<'_> {
             handle: response.handle(TPM_HT_TRANSIENT)?,
         });
         let mut reader = response.parameters_after_handle()?;
-        reader.name_of(content)?;
+        reader.name_of(public)?;
         reader.end()?;
 
         let session = self.policy_session(pcrs)?;

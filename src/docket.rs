@@ -32,6 +32,7 @@ use crate::{
         request, //
     },
     ledger::{
+        encoded,
         Entry,
         KernelDigest,
         Ledger, //
@@ -189,9 +190,8 @@ impl Request {
     fn close(&mut self, ledger: &mut Ledger, state: State, kind: Kind) {
         let mut payload = [0; 24];
         let tally = Payload::Tally(self.tally());
-        let len = tally.encode(&mut payload).unwrap_or(0);
         ledger.append(&Entry {
-            payload: payload.get(..len).unwrap_or(&[]),
+            payload: encoded(&tally, &mut payload),
             ..self.entry(kind)
         });
         self.end(state);

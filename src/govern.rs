@@ -38,7 +38,10 @@ use crate::{
         },
         wire, //
     },
-    ledger::Entry,
+    ledger::{
+        encoded,
+        Entry, //
+    },
     node::{
         Admin,
         Node,
@@ -53,7 +56,6 @@ use crate::{
         Context,
         Query, //
     },
-    restore::encoded,
     staged::Change,
     validator::Validator, //
 };
@@ -113,6 +115,21 @@ impl Node {
         }
     }
 
+    /// The same for a change that a DETAIL describes; `content` is what the request binds beside it,
+    /// the DETAIL itself when there is nothing else.
+    pub(crate) fn leave_for_detail(
+        &self,
+        detail: &Detail<'_>,
+        content: Option<&[u8]>,
+    ) -> Result<Leave, Refusal> {
+        let mut room = [0; MAX_DETAIL];
+        let len = detail
+            .encode(&mut room)
+            .map_err(|_| Refusal::AttributeMissing)?;
+        let bytes = room.get(..len).unwrap_or(&[]);
+        self.leave_for(detail.op(), content.unwrap_or(bytes), bytes, None, &[])
+    }
+
     /// Puts a policy in force.
     ///
     /// # Errors
@@ -147,7 +164,7 @@ impl Node {
     }
 
     /// Enacts a change, and says what has become of the command.
-    fn outcome<T>(
+    pub(crate) fn outcome<T>(
         &self,
         admin: &mut Admin,
         change: Change,
@@ -274,16 +291,12 @@ impl Node {
         let set = self.validators();
         let validator = set.candidate(name, key, weight)?;
         let changed = set.with(&validator)?;
-        let mut detail = [0; MAX_DETAIL];
-        let len = Detail::AddValidator {
+        let detail = Detail::AddValidator {
             weight,
             name: validator.name.as_str(),
             key,
-        }
-        .encode(&mut detail)
-        .map_err(|_| Refusal::ValidatorKey)?;
-        let detail = detail.get(..len).unwrap_or(&[]);
-        if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
+        };
+        if let Leave::Pending(id) = self.leave_for_detail(&detail, None)? {
             return Ok(Outcome::Pending(id));
         }
         let change = Change::Validators {
@@ -310,14 +323,10 @@ impl Node {
             return Err(Refusal::NoValidators);
         }
         let changed = set.without(&validator)?;
-        let mut detail = [0; MAX_DETAIL];
-        let len = Detail::RemoveValidator {
+        let detail = Detail::RemoveValidator {
             name: validator.name.as_str(),
-        }
-        .encode(&mut detail)
-        .map_err(|_| Refusal::ValidatorName)?;
-        let detail = detail.get(..len).unwrap_or(&[]);
-        if let Leave::Pending(id) = self.leave_for(Op::Validator, detail, detail, None, &[])? {
+        };
+        if let Leave::Pending(id) = self.leave_for_detail(&detail, None)? {
             return Ok(Outcome::Pending(id));
         }
         let change = Change::Validators {
@@ -331,7 +340,6 @@ impl Node {
     /// Makes a changed set of validators the one in force.
     fn enrol(&self, set: Arc<crate::validator::ValidatorSet>, validator: &Validator, kind: Kind) {
         let mut payload = [0; MAX_VALIDATOR_RECORD];
-        let len = validator.record().encode(&mut payload).unwrap_or(0);
         let total = set.total();
         self.set_validators(set);
         let closed = {
@@ -343,7 +351,7 @@ impl Node {
                 uid: task::current().euid(),
                 op: Some(Op::Validator),
                 slot: validator.slot,
-                payload: payload.get(..len).unwrap_or(&[]),
+                payload: encoded(&Payload::Validator(validator.record()), &mut payload),
                 ..Entry::new(kind)
             });
             closed
@@ -392,15 +400,10 @@ impl Node {
     pub(crate) fn change_mode(&self, mode: Mode) -> Result<Outcome<()>, Refusal> {
         let mut admin = self.govern();
         self.admit_change(&mut admin)?;
-        let mut detail = [0; MAX_DETAIL];
-        let len = Detail::Mode(mode)
-            .encode(&mut detail)
-            .map_err(|_| Refusal::AttributeMissing)?;
-        let detail = detail.get(..len).unwrap_or(&[]);
         if self.mode() == mode {
             return Ok(Outcome::Done(()));
         }
-        if let Leave::Pending(id) = self.leave_for(Op::Mode, detail, detail, None, &[])? {
+        if let Leave::Pending(id) = self.leave_for_detail(&Detail::Mode(mode), None)? {
             return Ok(Outcome::Pending(id));
         }
         self.outcome(&mut admin, Change::Mode(mode), ())
@@ -416,12 +419,7 @@ impl Node {
         if self.phase() != Phase::Sealed || self.is_unpinned() {
             return Ok(Outcome::Done(()));
         }
-        let mut detail = [0; MAX_DETAIL];
-        let len = Detail::Unload
-            .encode(&mut detail)
-            .map_err(|_| Refusal::AttributeMissing)?;
-        let detail = detail.get(..len).unwrap_or(&[]);
-        if let Leave::Pending(id) = self.leave_for(Op::Unload, detail, detail, None, &[])? {
+        if let Leave::Pending(id) = self.leave_for_detail(&Detail::Unload, None)? {
             return Ok(Outcome::Pending(id));
         }
         self.set_unpinned();

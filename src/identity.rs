@@ -2,7 +2,10 @@
 
 //! Who this node is, for this load of the module.
 
-use crate::abi::random;
+use crate::{
+    abi::random,
+    engine::event::SealedBy, //
+};
 use kernel::{
     str::CString,
     sync::atomic::{
@@ -57,11 +60,11 @@ impl Identity {
         self.epoch.store(epoch, Release);
     }
 
-    /// What vouches for the node's name and history, as `status` says it.
-    pub(crate) fn sealed_by(&self) -> &'static str {
+    /// What vouches for the node's name and history.
+    pub(crate) fn sealed_by(&self) -> SealedBy {
         match self.tpm {
-            Some(_) => "tpm",
-            None => "unsealed",
+            Some(_) => SealedBy::Tpm,
+            None => SealedBy::Nothing,
         }
     }
 }

@@ -8,14 +8,14 @@
 use crate::{
     abi::{
         clock,
-        hmac,
         secret::Secret,
         tpm::{
             Chip,
             ResponseCode,
             Sealed,
             Tpm,
-            TpmError, //
+            TpmError,
+            TPM_ALG_SHA256, //
         }, //
     },
     engine::{
@@ -32,11 +32,14 @@ use crate::{
             COUNTER_ATTRIBUTES,
             COUNTER_INDEX,
             COUNTER_SIZE,
+            UNWRITTEN,
             WRITTEN, //
         },
         clock::EPOCH_STRIDE,
-        refusal::Refusal, //
+        refusal::Refusal,
+        state, //
     },
+    state_key::StateKey,
     step::step, //
 };
 use kernel::{
@@ -45,22 +48,11 @@ use kernel::{
     str::CString, //
 };
 
-/// Name algorithm of both indices: TPM_ALG_SHA256.
-const NAME_ALG: u16 = 0x000b;
-
 /// The counter has to stay below this, so that the numbers of an epoch's events fit.
 const MAX_EPOCH: u64 = u64::MAX / EPOCH_STRIDE;
 
-/// The highest PCR that the key's policy may name; the TPM has 24.
-const PCRS: u32 = (1 << 24) - 1;
-
-/// The key that authenticates states, and the form of it that only this TPM opens.
-pub(crate) struct StateKey {
-    secret: Secret,
-    sealed: Sealed,
-    /// PCRs in its policy.
-    pub(crate) pcrs: u32,
-}
+/// The PCRs that the key's policy may name.
+const PCRS: u32 = (1 << state::PCRS) - 1;
 
 /// The words of a text, each followed by one space: vendors pad their names.
 struct Words<'a>(&'a str);
@@ -70,44 +62,6 @@ impl fmt::Display for Words<'_> {
         self.0
             .split_ascii_whitespace()
             .try_for_each(|word| write!(f, "{word} "))
-    }
-}
-
-/// What a TPM2B holds, without its size.
-fn content(sized: &[u8]) -> &[u8] {
-    sized.get(2..).unwrap_or(&[])
-}
-
-/// A TPM2B that holds `content`.
-fn sized(content: &[u8]) -> Result<KVec<u8>, Refusal> {
-    let len = u16::try_from(content.len()).map_err(|_| Refusal::StateMalformed)?;
-    let mut sized = KVec::new();
-    sized
-        .extend_from_slice(&len.to_be_bytes(), GFP_KERNEL)
-        .and_then(|()| sized.extend_from_slice(content, GFP_KERNEL))
-        .map_err(|_| Refusal::NoMemory)?;
-    Ok(sized)
-}
-
-impl StateKey {
-    /// What the `TPM2B_PRIVATE` of the sealed key holds.
-    pub(crate) fn private(&self) -> &[u8] {
-        content(&self.sealed.private)
-    }
-
-    /// What its `TPM2B_PUBLIC` holds.
-    pub(crate) fn public(&self) -> &[u8] {
-        content(&self.sealed.public)
-    }
-
-    /// The MAC of `message`.
-    pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
-        hmac::sha256(&self.secret, message)
-    }
-
-    /// Whether `mac` authenticates `message`; takes the same time for every wrong one.
-    pub(crate) fn authenticates(&self, message: &[u8], mac: &[u8; 32]) -> bool {
-        hmac::verify(&self.secret, message, mac)
     }
 }
 
@@ -165,12 +119,21 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Those that the module was loaded with.
-    pub(crate) fn new() -> Self {
-        Self {
-            required: crate::module_parameters::require_tpm.value() != 0,
-            pcrs: crate::module_parameters::pcrs.value() & PCRS,
-            interval_s: crate::module_parameters::anchor_interval.value().max(1),
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a PCR that no TPM has.
+    pub(crate) fn new() -> Result<Self> {
+        let pcrs = crate::module_parameters::pcrs.value();
+        if pcrs & !PCRS != 0 {
+            pr_err!("not loaded: pcrs={pcrs:#x}: there are PCRs 0 to 23, one bit each\n");
+            return Err(EINVAL);
         }
+        Ok(Self {
+            required: crate::module_parameters::require_tpm.value() != 0,
+            pcrs,
+            interval_s: crate::module_parameters::anchor_interval.value(),
+        })
     }
 }
 
@@ -221,7 +184,7 @@ fn index<const N: usize, T>(
     let Some(public) = tpm.nv_public(handle)? else {
         return Ok(Index::Missing);
     };
-    if public.name_alg != NAME_ALG
+    if public.name_alg != TPM_ALG_SHA256
         || public.attributes & !WRITTEN != attributes
         || public.policy_len != 0
         || public.size != size
@@ -472,7 +435,7 @@ impl Keeper {
 
     /// Where the next commit leads when it anchors `head`.
     pub(crate) fn next_position(&self, head: &[u8; 32]) -> Position {
-        let previous = self.anchor().unwrap_or([0; 32]);
+        let previous = self.anchor().unwrap_or(UNWRITTEN);
         Position {
             counter: self.counter().saturating_add(1),
             previous,
@@ -587,9 +550,15 @@ impl Keeper {
         public: &[u8],
         pcrs: u32,
     ) -> Result<StateKey, Refusal> {
+        let copy = |bytes: &[u8]| {
+            let mut copy = KVec::new();
+            copy.extend_from_slice(bytes, GFP_KERNEL)
+                .map(|()| copy)
+                .map_err(|_| Refusal::NoMemory)
+        };
         let sealed = Sealed {
-            private: sized(private)?,
-            public: sized(public)?,
+            private: copy(private)?,
+            public: copy(public)?,
         };
         let secret = {
             let tpm = self.open()?;

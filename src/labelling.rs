@@ -28,7 +28,10 @@ use crate::{
         refusal::Refusal, //
     },
     hooks::file,
-    ledger::Entry,
+    ledger::{
+        encoded,
+        Entry, //
+    },
     name::Name,
     node::{
         Node,
@@ -157,18 +160,16 @@ impl Node {
         }
         self.counters.bump(Counter::Agents);
         let mut payload = [0; 128];
-        let len = Payload::Agent {
+        let about = Payload::Agent {
             parent: agent.parent,
             pid: agent.pid.unsigned_abs(),
             class: agent.class.as_str(),
             name: agent.name.as_str(),
-        }
-        .encode(&mut payload)
-        .unwrap_or(0);
+        };
         self.record(&Entry {
             uid: agent.uid,
             agent: agent.id,
-            payload: payload.get(..len).unwrap_or(&[]),
+            payload: encoded(&about, &mut payload),
             ..Entry::new(Kind::Agent)
         });
         Ok(agent.id)

@@ -19,6 +19,7 @@ use crate::{
         event::{
             Header,
             Kind,
+            Payload,
             HEADER_LEN, //
         },
         limits,
@@ -245,6 +246,12 @@ impl Ledger {
 /// A clock at zero, on the heap without having been on the stack.
 pub(crate) fn new_clock() -> Result<KBox<NodeClock>, AllocError> {
     KBox::new(NodeClock::new(), GFP_KERNEL)
+}
+
+/// Encodes a payload that fits; an empty one when it does not, which no decoder takes.
+pub(crate) fn encoded<'a>(payload: &Payload<'_>, out: &'a mut [u8]) -> &'a [u8] {
+    let len = payload.encode(out).unwrap_or(0);
+    out.get(..len).unwrap_or(&[])
 }
 
 /// Bytes before each event in the ring: its length and the chain's head after it.

@@ -449,7 +449,11 @@ fn status(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     reply.put_u32(attr::MODE, node.mode() as u32)?;
     reply.put_bytes(attr::NODE, &node.identity.node)?;
     put_u64(&mut reply, attr::EPOCH, node.identity.epoch())?;
-    put_text(&mut reply, attr::SEALED_BY, node.identity.sealed_by())?;
+    put_text(
+        &mut reply,
+        attr::SEALED_BY,
+        node.identity.sealed_by().name(),
+    )?;
     put_u64(&mut reply, attr::BOOT_MS, clock::boottime_ms())?;
     put_u64(&mut reply, attr::WALL_MS, clock::realtime_ms())?;
     put_clock(&mut reply, clock)?;

@@ -58,13 +58,14 @@ use crate::{
     },
     label::Label,
     ledger::{
+        encoded,
         new_clock,
         Entry, //
     },
     limiter::Sender,
     netlink,
     policy::ActivePolicy,
-    restore::{
+    recovery::{
         Beginning,
         Recovery, //
     },
@@ -244,7 +245,7 @@ impl Node {
     /// A node that enforces, with nobody enrolled and no policy: in setup, or locked when the TPM
     /// says that it has a past.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let found = Keeper::find(Settings::new()).map_err(|refusal| {
+        let found = Keeper::find(Settings::new()?).map_err(|refusal| {
             pr_err!("not loaded: {refusal}\n");
             Error::from_errno(-refusal.errno())
         })?;
@@ -338,7 +339,7 @@ impl Node {
         f(self.admin.lock().staged.as_ref())
     }
 
-    /// Setup or sealed.
+    /// What may be changed now.
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Acquire) {
             1 => Phase::Setup,
@@ -586,12 +587,11 @@ impl Node {
             return;
         }
         let mut payload = [0; 256];
-        let len = Payload::Tried(tried).encode(&mut payload).unwrap_or(0);
         self.record(&Entry {
             uid,
             agent,
             result: refusal.code(),
-            payload: payload.get(..len).unwrap_or(&[]),
+            payload: encoded(&Payload::Tried(tried), &mut payload),
             ..Entry::new(Kind::ControlRefused)
         });
     }

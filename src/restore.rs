@@ -1,54 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Restoring: how a locked node gets its past back, or, with a quorum, goes on from an older one.
+//! Restoring: how a locked node gets its past back.
 //!
-//! See "What a load finds" and "Recovery" in `Documentation/sealed-state.rst`.
+//! See "What a load finds" in `Documentation/sealed-state.rst`.
 
 use crate::{
-    abi::{
-        module,
-        sha256,
-        task, //
-    },
+    abi::module,
     books::Books,
     engine::{
         anchor::{
             self,
-            Position,
-            Standing,
-            Start, //
+            Standing, //
         },
         clock::{
             NodeClock,
             ENTRY_LEN,
             NODE_SLOT,
-            NO_HEAD,
             SLOTS, //
         },
         event::{
             Kind,
             Payload,
-            SealedBy,
             MAX_STAGED, //
         },
-        governance::{
-            Detail,
-            Mode,
-            MAX_DETAIL, //
-        },
+        governance::Mode,
         op::Op,
         refusal::Refusal,
         state::State, //
     },
-    govern::{
-        Leave,
-        Outcome, //
-    },
-    keeper::{
-        Keeper,
-        StateKey, //
-    },
+    govern::Outcome,
+    keeper::Keeper,
     ledger::{
+        encoded,
         new_clock,
         Entry,
         KernelDigest, //
@@ -63,6 +46,7 @@ use crate::{
         PolicyError, //
     },
     staged::Change,
+    state_key::StateKey,
     step::step,
     validator::ValidatorSet, //
 };
@@ -80,8 +64,8 @@ pub(crate) struct Restored {
     pub(crate) policy: KBox<ActivePolicy>,
     pub(crate) validators: Arc<ValidatorSet>,
     pub(crate) mode: Mode,
-    /// Result of the RESTORED event.
-    pub(crate) standing: u16,
+    /// How current the state is.
+    pub(crate) standing: Standing,
     counter: u64,
     head: [u8; 32],
     anchor: [u8; 32],
@@ -107,69 +91,13 @@ impl Restored {
     }
 }
 
-/// What a quorum is asked to go on from. Guarded by [`Node::admin`].
-#[derive(Clone, Copy)]
-pub(crate) struct Recovery {
-    /// Digest of the state.
-    digest: [u8; 32],
-    /// Why it is not current.
-    pub(crate) reason: Refusal,
-    /// The counter that was found.
-    counter: u64,
-    /// The anchor that was found, zeros when there was none.
-    anchor: [u8; 32],
-    /// The counter of the state, 0 when setup begins.
-    state: u64,
-    /// Head of the chain in the state.
-    head: [u8; 32],
-}
-
-impl Recovery {
-    /// Payload of the RECOVERED event.
-    pub(crate) fn payload(&self) -> Payload<'_> {
-        Payload::Recovered {
-            counter: self.counter,
-            anchor: &self.anchor,
-            state: self.state,
-            head: &self.head,
-        }
-    }
-}
-
-/// What a recovery has begun with and the TPM has yet to take. Guarded by [`Node::admin`].
-#[derive(Clone, Copy)]
-pub(crate) struct Beginning {
-    /// Where counter and anchor are led; the counter is the epoch.
-    position: Position,
-    /// Head of the chain that the anchor is extended with.
-    head: [u8; 32],
-    /// Number of the event that has that head.
-    number: u64,
-}
-
-/// Whether a quorum may decide to go on from a state with which this is wrong: the TPM is this one
-/// and vouches for the state, only not for its being the last.
-fn is_recoverable(reason: Refusal) -> bool {
-    matches!(
-        reason,
-        Refusal::StateOlder
-            | Refusal::StateStagedOnly
-            | Refusal::CounterMissing
-            | Refusal::CounterForeign
-            | Refusal::CounterBehind
-            | Refusal::AnchorMissing
-            | Refusal::AnchorForeign
-            | Refusal::AnchorDiffers
-    )
-}
-
 /// Whether a refusal says something about the state, rather than about the moment.
 fn is_finding(refusal: Refusal) -> bool {
     (Refusal::StateMissing.code()..=Refusal::AnchorDiffers.code()).contains(&refusal.code())
 }
 
 /// Has the TPM release a state's key, and checks with it that the state is authentic.
-fn authenticate(keeper: &Keeper, state: &State<'_>) -> Result<StateKey, Refusal> {
+pub(crate) fn authenticate(keeper: &Keeper, state: &State<'_>) -> Result<StateKey, Refusal> {
     let key = keeper.release(state.head.private, state.head.public, state.head.pcrs)?;
     step("unsealed");
     if !key.authenticates(state.signed, state.mac) {
@@ -219,9 +147,8 @@ impl Node {
         }
         step("judged");
         let key = authenticate(keeper, &state)?;
-        let mut restored = self.prepare(&state, admin.generation + 1)?;
-        restored.standing = standing as u16;
-        restored.pin = Some(self.pinned()?);
+        let pin = Some(self.pinned()?);
+        let restored = self.prepare(&state, standing, pin, admin.generation + 1)?;
         if let Standing::Half = standing {
             keeper.increment()?;
         }
@@ -230,14 +157,17 @@ impl Node {
             return Err(Refusal::StateConflict.into());
         }
         keeper.adopt(key);
-        match self.enact(admin, Change::Restore(restored))? {
-            Some(counter) => Ok(Outcome::Staged(counter)),
-            None => Ok(Outcome::Done(())),
-        }
+        Ok(self.outcome(admin, Change::Restore(restored), ())?)
     }
 
     /// Makes what a state holds ready for use.
-    fn prepare(&self, state: &State<'_>, generation: u64) -> Result<KBox<Restored>, PolicyError> {
+    pub(crate) fn prepare(
+        &self,
+        state: &State<'_>,
+        standing: Standing,
+        pin: Option<module::Pin>,
+        generation: u64,
+    ) -> Result<KBox<Restored>, PolicyError> {
         let no_memory = |_| PolicyError::from(Refusal::NoMemory);
         let policy = ActivePolicy::prepare(state.policy, generation)?;
         let validators = ValidatorSet::restore(state)?;
@@ -259,14 +189,14 @@ impl Node {
                 policy: KBox::new(policy, GFP_KERNEL)?,
                 validators,
                 mode: state.head.mode,
-                standing: 0,
+                standing,
                 counter: state.head.counter,
                 head: *state.head.chain,
                 anchor: *state.head.anchor,
                 wall_ms: state.head.wall_ms,
                 clock,
                 last,
-                pin: None,
+                pin,
                 room: KVec::from_elem(0, ROOM, GFP_KERNEL)?,
             },
             GFP_KERNEL,
@@ -297,14 +227,9 @@ impl Node {
         let version = Payload::Loaded {
             version: crate::VERSION,
         };
-        let len = version.encode(&mut payload).unwrap_or(0);
-        let sealed_by = match self.identity.tpm {
-            Some(_) => SealedBy::Tpm,
-            None => SealedBy::Nothing,
-        };
         books.ledger.append(&Entry {
-            result: sealed_by as u16,
-            payload: payload.get(..len).unwrap_or(&[]),
+            result: self.identity.sealed_by() as u16,
+            payload: encoded(&version, &mut payload),
             ..Entry::new(Kind::Loaded)
         });
     }
@@ -317,10 +242,12 @@ impl Node {
         self.set_validators(restored.validators.clone());
         self.set_mode(restored.mode);
         let host_ops = restored.policy.rules.host_ops();
+        // Before the policy that has them, so that none is missed.
+        self.set_host_ops(host_ops | self.host_ops());
         let retired = {
             let mut books = self.books.lock();
             books.ledger.append(&Entry {
-                result: restored.standing,
+                result: restored.standing as u16,
                 payload: encoded(&restored.payload(), &mut payload),
                 ..Entry::new(Kind::Restored)
             });
@@ -353,183 +280,4 @@ impl Node {
         self.set_host_ops(host_ops);
         self.recorded();
     }
-
-    /// Asks the quorum of the validators in an authentic state whether to go on from it although it
-    /// is not current, and does so when it has agreed.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::StateCurrent`] when there is nothing to recover, [`Refusal::StateDigest`] for
-    /// another state than the one the quorum is asked about, and those of [`Node::restore`].
-    pub(crate) fn recover(&self, bytes: &[u8]) -> Result<Outcome<()>, PolicyError> {
-        let mut admin = self.govern();
-        let admin = &mut *admin;
-        self.drop_stale(admin)?;
-        if admin.staged.is_some() {
-            return Err(Refusal::StateStaged.into());
-        }
-        if self.phase() == Phase::Locked {
-            self.begin_recovery(admin, bytes)?;
-        }
-        if self.phase() != Phase::Recovering {
-            return Err(Refusal::StateCurrent.into());
-        }
-        let recovery = admin.recovery.ok_or(Refusal::StateCurrent)?;
-        if recovery.digest != sha256::digest(&[bytes]) {
-            return Err(Refusal::StateDigest.into());
-        }
-        self.anchor_beginning(admin)?;
-        self.recheck(admin)?;
-        let mut detail = [0; MAX_DETAIL];
-        let len = Detail::Recover {
-            reason: recovery.reason.code(),
-            state: recovery.state,
-            found: recovery.counter,
-        }
-        .encode(&mut detail)
-        .map_err(|_| Refusal::StateMalformed)?;
-        let detail = detail.get(..len).unwrap_or(&[]);
-        if let Leave::Pending(id) = self.leave_for(Op::Recover, bytes, detail, None, &[])? {
-            return Ok(Outcome::Pending(id));
-        }
-        let change = Change::Recover(recovery, self.pinned()?);
-        match self.enact(admin, change)? {
-            Some(counter) => Ok(Outcome::Staged(counter)),
-            None => Ok(Outcome::Done(())),
-        }
-    }
-
-    /// Takes an outdated state as what the quorum is to judge, under an epoch of its own.
-    fn begin_recovery(&self, admin: &mut Admin, bytes: &[u8]) -> Result<(), PolicyError> {
-        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        let state = State::decode::<KernelDigest>(bytes)?;
-        keeper.look()?;
-        let reason = match anchor::judge(&keeper.witness, state.head.node, &state.head.position()) {
-            Ok(_) => return Err(Refusal::StateCurrent.into()),
-            Err(reason) if is_recoverable(reason) => reason,
-            Err(reason) => return Err(reason.into()),
-        };
-        let key = authenticate(keeper, &state)?;
-        let mut restored = self.prepare(&state, admin.generation + 1)?;
-        restored.standing = Standing::Outdated as u16;
-        let (counter, anchor) = (keeper.counter(), keeper.anchor().unwrap_or([0; 32]));
-        let epoch = keeper.next_epoch(self.identity.epoch() != 0)?;
-        keeper.adopt(key);
-        {
-            let mut books = self.books.lock();
-            self.begin_from(&mut books, &restored, epoch);
-        }
-        // First the phase: nobody is labelled by a policy that nobody has agreed to.
-        self.set_phase(Phase::Recovering);
-        self.install(admin, KBox::into_inner(restored));
-        admin.reason = Some(reason);
-        admin.recovery = Some(Recovery {
-            digest: sha256::digest(&[bytes]),
-            reason,
-            counter,
-            anchor,
-            state: state.head.counter,
-            head: *state.head.chain,
-        });
-        pr_warn!("recovering: {reason}; a quorum decides\n");
-        self.note_beginning(admin)?;
-        Ok(())
-    }
-
-    /// Notes what this load has recorded so far, for [`Node::anchor_beginning`].
-    fn note_beginning(&self, admin: &mut Admin) -> Result<(), Refusal> {
-        let keeper = admin.keeper.as_ref().ok_or(Refusal::StateUnsealed)?;
-        let books = self.books.lock();
-        let head = *books.ledger.head();
-        admin.beginning = Some(Beginning {
-            position: keeper.next_position(&head),
-            head,
-            number: books.ledger.number(),
-        });
-        Ok(())
-    }
-
-    /// Has the TPM remember what a recovery has begun with, and begin its epoch. When that fails
-    /// half-way it may be called again.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Keeper::commit`].
-    fn anchor_beginning(&self, admin: &mut Admin) -> Result<(), Refusal> {
-        let Some(beginning) = admin.beginning else {
-            return Ok(());
-        };
-        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        keeper.commit(&beginning.position, &beginning.head)?;
-        admin.beginning = None;
-        self.anchored(&beginning.position, beginning.number, &beginning.head);
-        let settled = self.books.lock().ledger.number();
-        keeper.settled(beginning.number, settled);
-        Ok(())
-    }
-
-    /// Forgets policy and validators and begins setup, and has the TPM remember that.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::StateUnsealed`], [`Refusal::NotInSetup`] when the node is not locked,
-    /// [`Refusal::StateStaged`], and those of the TPM: then it is still locked.
-    pub(crate) fn recover_to_setup(&self) -> Result<(), Refusal> {
-        let mut admin = self.govern();
-        let admin = &mut *admin;
-        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
-        match self.phase() {
-            Phase::Locked => {}
-            Phase::Setup => return Ok(()),
-            _ => return Err(Refusal::NotInSetup),
-        }
-        if admin.staged.is_some() {
-            return Err(Refusal::StateStaged);
-        }
-        keeper.look()?;
-        let recovery = Recovery {
-            digest: [0; 32],
-            // What the TPM says, not what somebody has tried last.
-            reason: match anchor::start(&keeper.witness) {
-                Start::Locked(reason) => reason,
-                Start::FirstUse { .. } => Refusal::StateMissing,
-            },
-            counter: keeper.counter(),
-            anchor: keeper.anchor().unwrap_or([0; 32]),
-            state: 0,
-            head: NO_HEAD,
-        };
-        let epoch = keeper.next_epoch(self.identity.epoch() != 0)?;
-        let mut payload = [0; MAX_STAGED];
-        let clock = new_clock().map_err(|_| Refusal::NoMemory)?;
-        {
-            let mut books = self.books.lock();
-            self.identity.begin(epoch);
-            books.clear_last_clocks();
-            books
-                .ledger
-                .begin(&self.identity.node, epoch, &NO_HEAD, &clock);
-            self.loaded(&mut books);
-            books.ledger.append(&Entry {
-                uid: task::current().euid(),
-                op: Some(Op::Recover),
-                result: recovery.reason.code(),
-                payload: encoded(&recovery.payload(), &mut payload),
-                ..Entry::new(Kind::Recovered)
-            });
-        }
-        self.recorded();
-        self.note_beginning(admin)?;
-        self.anchor_beginning(admin)?;
-        admin.reason = None;
-        self.set_phase(Phase::Setup);
-        pr_warn!("recovered to setup: policy and validators are forgotten\n");
-        Ok(())
-    }
-}
-
-/// Encodes a payload that fits; an empty one when it does not, which no decoder takes.
-pub(crate) fn encoded<'a>(payload: &Payload<'_>, out: &'a mut [u8]) -> &'a [u8] {
-    let len = payload.encode(out).unwrap_or(0);
-    out.get(..len).unwrap_or(&[])
 }

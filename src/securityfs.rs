@@ -336,7 +336,7 @@ impl fmt::Display for Escaped<'_> {
 fn status(node: &Node, out: &mut Text) -> fmt::Result {
     writeln!(out, "phase {}", node.phase().name())?;
     writeln!(out, "mode {}", node.mode().name())?;
-    writeln!(out, "sealed_by {}", node.identity.sealed_by())?;
+    writeln!(out, "sealed_by {}", node.identity.sealed_by().name())?;
     writeln!(out, "node {}", Hex(&node.identity.node))?;
     writeln!(out, "epoch {}", node.identity.epoch())?;
     match node.policy.read().get() {

@@ -16,7 +16,8 @@ use crate::{
     engine::{
         anchor::{
             Next,
-            Position, //
+            Position,
+            UNWRITTEN, //
         },
         clock::NodeClock,
         event::{
@@ -37,6 +38,7 @@ use crate::{
     },
     keeper::Keeper,
     ledger::{
+        encoded,
         new_clock,
         Entry,
         KernelDigest, //
@@ -47,10 +49,9 @@ use crate::{
         Phase, //
     },
     policy::ActivePolicy,
-    restore::{
-        Recovery,
-        Restored, //
-    },
+    recovery::Recovery,
+    restore::Restored,
+    state_key::StateKey,
     step::step,
     validator::{
         Validator,
@@ -99,7 +100,7 @@ impl Change {
             Self::Policy(_) => (Kind::Policy, 0),
             Self::Validators { kind, .. } => (*kind, 0),
             Self::Mode(mode) => (Kind::Mode, *mode as u16),
-            Self::Restore(restored) => (Kind::Restored, restored.standing),
+            Self::Restore(restored) => (Kind::Restored, restored.standing as u16),
             Self::Recover(recovery, _) => (Kind::Recovered, recovery.reason.code()),
         })
     }
@@ -252,7 +253,6 @@ impl Node {
 
     /// Records that `change` is going to be committed, and builds the state as it will be.
     fn stage(&self, keeper: &mut Keeper, change: Change) -> Result<Staged, Refusal> {
-        let short = |_| Refusal::NoMemory;
         let guard = self.policy.read();
         let text = match &change {
             Change::Policy(policy) => policy.rules.text(),
@@ -285,7 +285,7 @@ impl Node {
         let mut payload = [0; MAX_STAGED];
         let len = Payload::Staged {
             counter: keeper.counter().saturating_add(1),
-            before: &keeper.anchor().unwrap_or([0; 32]),
+            before: &keeper.anchor().unwrap_or(UNWRITTEN),
             result,
             change: inner.get(..len).unwrap_or(&[]),
         }
@@ -307,7 +307,39 @@ impl Node {
         self.recorded();
 
         let position = keeper.next_position(&snapshot.head);
-        let key = keeper.key()?;
+        let written = self.write_state(
+            keeper.key()?,
+            &position,
+            &snapshot,
+            (text, &*set, mode),
+            &mut state,
+        );
+        let Ok(len) = written else {
+            self.discarded();
+            return Err(Refusal::NoMemory);
+        };
+        drop(guard);
+        state.truncate(len);
+        Ok(Staged {
+            change,
+            digest: sha256::digest(&[&state]),
+            state,
+            position,
+            head: snapshot.head,
+            number: snapshot.number,
+            at_ms: clock::boottime_ms(),
+        })
+    }
+
+    /// Writes a state with that policy, those validators and that mode, and returns its length.
+    fn write_state(
+        &self,
+        key: &StateKey,
+        position: &Position,
+        snapshot: &Snapshot,
+        (policy, set, mode): (&[u8], &ValidatorSet, Mode),
+        out: &mut [u8],
+    ) -> wire::Result<usize> {
         let head = Head {
             node: &self.identity.node,
             counter: position.counter,
@@ -321,35 +353,17 @@ impl Node {
             public: key.public(),
             mode,
         };
-        let mut writer = StateWriter::begin::<KernelDigest>(&mut state, &head).map_err(short)?;
-        writer.policy(text).map_err(short)?;
-        writer
-            .validators(
-                set.iter()
-                    .zip(snapshot.last.iter())
-                    .map(|(validator, last)| KeptValidator {
-                        record: validator.record(),
-                        accepted: validator.accepted.load(Relaxed),
-                        clock: last,
-                    }),
-            )
-            .map_err(short)?;
-        writer.slots(set.used_slots()).map_err(short)?;
-        writer.clock(&snapshot.clock).map_err(short)?;
-        let len = writer
-            .finish::<KernelDigest>(|message| key.mac(message))
-            .map_err(short)?;
-        drop(guard);
-        state.truncate(len);
-        Ok(Staged {
-            change,
-            digest: sha256::digest(&[&state]),
-            state,
-            position,
-            head: snapshot.head,
-            number: snapshot.number,
-            at_ms: clock::boottime_ms(),
-        })
+        let mut writer = StateWriter::begin::<KernelDigest>(out, &head)?;
+        writer.policy(policy)?;
+        let clocks = set.iter().zip(snapshot.last.iter());
+        writer.validators(clocks.map(|(validator, last)| KeptValidator {
+            record: validator.record(),
+            accepted: validator.accepted.load(Relaxed),
+            clock: last,
+        }))?;
+        writer.slots(set.used_slots())?;
+        writer.clock(&snapshot.clock)?;
+        writer.finish::<KernelDigest>(|message| key.mac(message))
     }
 
     /// Stages a checkpoint, or names what is staged already. `None` when nothing has been recorded
@@ -427,18 +441,16 @@ impl Node {
     /// Records that the TPM has taken `head`, the chain's after event `number`.
     pub(crate) fn anchored(&self, position: &Position, number: u64, head: &[u8; 32]) {
         let mut payload = [0; MAX_STAGED];
-        let len = Payload::Anchored {
+        let about = Payload::Anchored {
             counter: position.counter,
             number,
             head,
             anchor: &position.anchor,
-        }
-        .encode(&mut payload)
-        .unwrap_or(0);
+        };
         let signature = {
             let mut books = self.books.lock();
             books.ledger.append(&Entry {
-                payload: payload.get(..len).unwrap_or(&[]),
+                payload: encoded(&about, &mut payload),
                 ..Entry::new(Kind::Anchored)
             });
             books.ledger.own().signature

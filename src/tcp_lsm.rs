@@ -39,9 +39,11 @@ mod node;
 mod object;
 mod policy;
 mod query;
+mod recovery;
 mod restore;
 mod securityfs;
 mod staged;
+mod state_key;
 mod step;
 mod validator;
 mod vote;
@@ -69,7 +71,7 @@ module! {
         },
         anchor_interval: u32 {
             default: 900,
-            description: "Seconds between checkpoints that tcpctl state keep commits (default 900)",
+            description: "Seconds between checkpoints that tcpctl state keep commits (default 900; 0: none are planned)",
         },
         step_ms: u32 {
             default: 0,
@@ -114,7 +116,7 @@ impl TcpLsm {
         pr_info!(
             "{VERSION} loaded, {} hooks attached, {}, {}\n",
             hooks::attached().count(),
-            node.identity.sealed_by(),
+            node.identity.sealed_by().name(),
             node.phase().name()
         );
         Ok(Self {

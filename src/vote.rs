@@ -199,7 +199,7 @@ impl Node {
                 books.cast(&cast, &vote.clock, now_ms).map(Some)
             }
             Timing::Early => {
-                self.prune_held(books, &self.validators(), now_ms);
+                self.prune_held(books, &self.validators(), now_ms, &mut []);
                 books.held.hold(validator.slot, vote.request, bytes)?;
                 books.ledger.append(&Entry {
                     request: *vote.request,
@@ -224,21 +224,38 @@ impl Node {
     }
 
     /// Lets go of held votes that can no longer be accepted: expired, or overtaken by another vote
-    /// of the same validator.
-    fn prune_held(&self, books: &mut Books, set: &ValidatorSet, now_ms: u64) {
+    /// of the same validator. Copies one whose causes have arrived to `room`, and returns whose it
+    /// is and its length.
+    fn prune_held<'a>(
+        &self,
+        books: &mut Books,
+        set: &'a ValidatorSet,
+        now_ms: u64,
+        room: &mut [u8],
+    ) -> Option<(&'a Arc<Validator>, usize)> {
         // At most as many as there are bits.
         const _: () = assert!(limits::HELD <= u64::BITS as usize);
         let mut dead: u64 = 0;
+        let mut ready = None;
         for (at, held) in books.held.iter().enumerate() {
-            let timing = VoteRecord::decode(held.record()).and_then(|record| {
+            let found = VoteRecord::decode(held.record()).and_then(|record| {
                 let validator = set.by_id(record.vote.validator);
-                self.check_vote_in(books, &record, validator, now_ms)
+                let timing = self.check_vote_in(books, &record, validator, now_ms)?;
+                Ok((timing, validator))
             });
-            if timing.is_err() {
-                dead |= 1 << at;
+            match found {
+                Ok((Timing::Now, Some(validator))) if ready.is_none() => {
+                    if let Some(to) = room.get_mut(..held.record().len()) {
+                        to.copy_from_slice(held.record());
+                        ready = Some((validator, held.record().len()));
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => dead |= 1 << at,
             }
         }
         books.held.drop_marked(dead);
+        ready
     }
 
     /// Accepts one held vote whose causes have arrived. Says whether it did: then others may follow.
@@ -250,32 +267,15 @@ impl Node {
         };
         let mut books = self.books.lock();
         let now_ms = clock::boottime_ms();
-        self.prune_held(&mut books, &set, now_ms);
-        let mut ready = None;
-        for held in books.held.iter() {
-            let Ok(record) = VoteRecord::decode(held.record()) else {
-                continue;
-            };
-            let Some(validator) = set.by_id(record.vote.validator) else {
-                continue;
-            };
-            let timing = self.check_vote_in(&books, &record, Some(validator), now_ms);
-            if let (Ok(Timing::Now), Some(to)) = (timing, room.get_mut(..held.record().len())) {
-                to.copy_from_slice(held.record());
-                ready = Some((validator, held.slot, held.request, held.record().len()));
-                break;
-            }
-        }
-        let Some((validator, slot, request, len)) = ready else {
+        let ready = self.prune_held(&mut books, &set, now_ms, &mut room);
+        let Some((validator, len)) = ready else {
             return false;
         };
         let bytes = room.get(..len).unwrap_or(&[]);
         let state = VoteRecord::decode(bytes)
             .and_then(|record| self.cast_or_hold(&mut books, &record, bytes, validator, now_ms));
         if let Ok(Some(state)) = state {
-            books
-                .held
-                .retain(|held| held.slot != slot || held.request != request);
+            books.held.retain(|held| held.record() != bytes);
             drop(books);
             self.counters.bump(Counter::Votes);
             self.accepted(validator, state);
