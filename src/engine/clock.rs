@@ -350,6 +350,11 @@ pub const fn first_number(epoch: u64) -> u64 {
     epoch.saturating_mul(EPOCH_STRIDE)
 }
 
+/// Returns the epoch that an event's number belongs to; 0 for one of a load without a TPM.
+pub const fn epoch_of(number: u64) -> u64 {
+    number >> EPOCH_STRIDE.trailing_zeros()
+}
+
 /// Magic of the chain's first input.
 pub const CHAIN_MAGIC: &[u8; 8] = b"TCPLCHN2";
 

@@ -6,6 +6,7 @@ mod support;
 
 use engine::clock::{
     check_vote,
+    epoch_of,
     first_number,
     Chain,
     ClaimedClock,
@@ -312,6 +313,9 @@ fn the_chain_covers_every_byte_in_order() {
 fn numbers_tell_their_epoch() {
     assert_eq!(first_number(0), 0);
     assert_eq!(first_number(1), EPOCH_STRIDE);
+    assert_eq!(epoch_of(first_number(1)), 1);
+    assert_eq!(epoch_of(first_number(2) - 1), 1);
+    assert_eq!(epoch_of(EPOCH_STRIDE - 1), 0);
     assert_eq!(first_number(7) >> 32, 7);
     assert_eq!(first_number(u64::from(u32::MAX)), u64::MAX << 32);
     for epoch in [1 << 32, u64::MAX] {

@@ -6,6 +6,7 @@
 
 use engine::{
     address::Address,
+    clock::epoch_of,
     event::{
         self,
         Kind,
@@ -874,6 +875,9 @@ pub(crate) fn event_line(event: &client::Event, names: &Names) -> Result<String>
         // Other errors say that the operation could not be judged at all.
         words.push("(DEFAULT)".to_owned());
     }
+    if epoch_of(header.number) == 0 && header.kind != Kind::Loaded {
+        words.push("unsealed".to_owned());
+    }
     words.retain(|word| !word.is_empty());
     Ok(words.join(" "))
 }
@@ -892,6 +896,8 @@ pub(crate) fn event_json(event: &client::Event, names: &Names) -> Result<Value> 
     let request = (header.request != [0; 32]).then(|| hex::encode(header.request));
     Ok(json!({
         "number": header.number,
+        "epoch": epoch_of(header.number),
+        "sealed": epoch_of(header.number) != 0,
         "boot_ms": header.boot_ms,
         "wall_ms": header.wall_ms,
         "kind": header.kind.name(),

@@ -8,9 +8,9 @@ use clap::{
 };
 use engine::{
     clock::{
+        epoch_of,
         first_number,
-        Chain,
-        EPOCH_STRIDE, //
+        Chain, //
     },
     event::Kind, //
 };
@@ -86,11 +86,6 @@ pub(crate) struct Verifier {
     lost: u64,
     /// The last event whose head was only taken as the start of a run.
     taken: Option<u64>,
-}
-
-/// The epoch that an event's number belongs to.
-fn epoch_of(number: u64) -> u64 {
-    number.checked_div(EPOCH_STRIDE).unwrap_or(0)
 }
 
 /// Number of the first event of a load with that epoch.

@@ -25,9 +25,9 @@ use std::{
 use clap::Args;
 use engine::{
     clock::{
+        epoch_of,
         first_number,
         Chain,
-        EPOCH_STRIDE,
         NO_HEAD, //
     },
     event::{
@@ -158,7 +158,7 @@ impl Encoder {
                 Some(chain)
             }
             _ => {
-                let epoch = event.number.checked_div(EPOCH_STRIDE).unwrap_or(0);
+                let epoch = epoch_of(event.number);
                 let first = first_number(epoch).saturating_add(1) == event.number;
                 let start = first
                     .then(|| genesis(&self.node, epoch, event, rest))
@@ -182,7 +182,7 @@ impl Encoder {
         if !self.open {
             let head = Head {
                 node: self.node,
-                epoch: event.number.checked_div(EPOCH_STRIDE).unwrap_or(0),
+                epoch: epoch_of(event.number),
                 chain: before,
             };
             out.extend_from_slice(&head.encode());

@@ -3,7 +3,10 @@
 //! `tcpctl status`: what the module is and does.
 
 use engine::{
-    clock::EPOCH_STRIDE,
+    clock::{
+        epoch_of,
+        first_number, //
+    },
     refusal::Refusal, //
 };
 use serde_json::{
@@ -80,10 +83,10 @@ pub(crate) fn nv_text(sealing: &Sealing) -> String {
 /// Events after the last one that the anchor covers.
 fn events_since(event: u64, anchored: u64) -> u64 {
     // Numbers leap from load to load: of those before nothing is left but the anchor.
-    if event / EPOCH_STRIDE == anchored / EPOCH_STRIDE {
+    if epoch_of(event) == epoch_of(anchored) {
         event.saturating_sub(anchored)
     } else {
-        event % EPOCH_STRIDE
+        event.saturating_sub(first_number(epoch_of(event)))
     }
 }
 
@@ -267,7 +270,10 @@ fn json_of(status: &Status) -> Value {
 pub(crate) mod tests {
     use super::*;
     use crate::client::PolicyStatus;
-    use engine::clock::NodeClock;
+    use engine::clock::{
+        NodeClock,
+        EPOCH_STRIDE, //
+    };
 
     /// A status, for tests.
     pub(crate) fn sample(phase: Phase, mode: Mode) -> Status {
