@@ -927,6 +927,7 @@ pub(crate) fn learn_names(event: &client::Event, names: &mut Names) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use engine::clock::first_number;
     use engine::request::{
         Binding,
         Head,
@@ -1253,8 +1254,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_default_decided_says_so() {
+        let number = first_number(3) + 8;
         let line_of = |line, kind, result| {
-            let event = sample_event_of_line(line, 8, kind, result, &Payload::Path(b"/p"));
+            let event = sample_event_of_line(line, number, kind, result, &Payload::Path(b"/p"));
             event_line(&event, &Names::new()).unwrap()
         };
         for (kind, result) in [(Kind::Refused, 13), (Kind::Audit, 0), (Kind::Audit, 13)] {
@@ -1267,6 +1269,18 @@ pub(crate) mod tests {
         assert!(!event_line(&ended, &Names::new())
             .unwrap()
             .contains("DEFAULT"));
+    }
+
+    #[test]
+    fn every_event_says_whether_its_load_is_sealed() {
+        for (number, sealed) in [(1, false), (8, false), (first_number(1) + 1, true)] {
+            let event = sample_event_of_line(0, number, Kind::AgentEnded, 0, &Payload::None);
+            let line = event_line(&event, &Names::new()).unwrap();
+            assert_eq!(line.ends_with("unsealed"), !sealed, "{line}");
+            let json = event_json(&event, &Names::new()).unwrap();
+            assert_eq!(json["sealed"], sealed);
+            assert_eq!(json["epoch"], u64::from(sealed));
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
     file::Directory,
     output::{
         clean,
+        conclude,
         Output,
         Tone, //
     },
@@ -442,14 +443,13 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
             "run this as root, and not from a labelled agent",
         )),
     }
-    report(&checks, output)?;
-    if missing {
-        return Err(Error::NotLoaded);
-    }
-    match checks.iter().any(|check| check.health == Health::Fail) {
-        true => Err(Error::Reported),
-        false => Ok(()),
-    }
+    let failed = checks.iter().any(|check| check.health == Health::Fail);
+    let failure = if missing {
+        Some(Error::NotLoaded)
+    } else {
+        failed.then_some(Error::Reported)
+    };
+    conclude(report(&checks, output), failure)
 }
 
 fn report(checks: &[Check], output: &Output) -> Result<()> {

@@ -138,6 +138,18 @@ impl Output {
     }
 }
 
+/// Ends a command with what it has found: a reader that has gone does not make a failure a success.
+///
+/// # Errors
+///
+/// `failure` when there is one and it was told, or nobody reads any more; otherwise what `told` says.
+pub(crate) fn conclude(told: Result<()>, failure: Option<Error>) -> Result<()> {
+    match (told, failure) {
+        (Ok(()) | Err(Error::BrokenPipe), Some(failure)) => Err(failure),
+        (told, _) => told,
+    }
+}
+
 /// JSON with DEL and everything beyond ASCII, which stands in strings only, as `\uXXXX`: a terminal may act upon some of it.
 pub(crate) fn ascii_json(text: &str) -> String {
     let mut ascii = String::with_capacity(text.len());
@@ -355,6 +367,20 @@ mod tests {
             "a     1\nlong  2\n"
         );
         assert_eq!(pairs(&[]), "");
+    }
+
+    #[test]
+    fn a_failure_outlives_its_reader() {
+        let broken = || Err(Error::BrokenPipe);
+        for told in [Ok(()), broken()] {
+            let end = conclude(told, Some(Error::Reported));
+            assert!(matches!(end, Err(Error::Reported)), "{end:?}");
+        }
+        assert!(matches!(conclude(broken(), None), Err(Error::BrokenPipe)));
+        assert!(conclude(Ok(()), None).is_ok());
+        let full = Err(Error::invalid("full", "full"));
+        let end = conclude(full, Some(Error::Reported));
+        assert_eq!(end.unwrap_err().code(), "full");
     }
 
     #[test]

@@ -58,6 +58,7 @@ use crate::{
     },
     output::{
         clean,
+        conclude,
         count,
         Output,
         Tone, //
@@ -239,17 +240,30 @@ fn check(path: &Path, output: &Output) -> Result<()> {
     let text = file::read(path, limits::POLICY_TEXT.saturating_mul(8))?;
     let (policy, findings) = findings(&text);
     let bad = findings.iter().any(|finding| !finding.warning);
+    let told = report(path, &text, policy.as_ref(), &findings, output);
+    conclude(told, bad.then_some(Error::Reported))
+}
+
+/// Prints what a check has found.
+fn report(
+    path: &Path,
+    text: &[u8],
+    policy: Option<&Policy>,
+    findings: &[Finding],
+    output: &Output,
+) -> Result<()> {
+    let bad = findings.iter().any(|finding| !finding.warning);
     if output.json {
         output.json(&json!({
             "ok": !bad,
-            "name": policy.as_ref().map(Policy::name),
-            "version": policy.as_ref().map(Policy::version),
-            "digest": hex::encode(sha256(&text)),
-            "rules": policy.as_ref().map(|policy| policy.rules().count()),
+            "name": policy.map(Policy::name),
+            "version": policy.map(Policy::version),
+            "digest": hex::encode(sha256(text)),
+            "rules": policy.map(|policy| policy.rules().count()),
             "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
         }))?;
     } else {
-        for finding in &findings {
+        for finding in findings {
             let level = match finding.warning {
                 true => output.paint(Tone::Warn, "warning"),
                 false => output.paint(Tone::Bad, "error"),
@@ -262,7 +276,7 @@ fn check(path: &Path, output: &Output) -> Result<()> {
                 finding.message
             ))?;
         }
-        if let (Some(policy), false) = (&policy, bad) {
+        if let (Some(policy), false) = (policy, bad) {
             output.line(&format!(
                 "{}: {} version {}: {}, {}, {}",
                 path.display(),
@@ -274,11 +288,7 @@ fn check(path: &Path, output: &Output) -> Result<()> {
             ))?;
         }
     }
-    if bad {
-        Err(Error::Reported)
-    } else {
-        Ok(())
-    }
+    Ok(())
 }
 
 fn load(path: &Path, wait: &Wait, output: &Output) -> Result<()> {

@@ -64,6 +64,7 @@ use crate::{
     key,
     output::{
         clean,
+        conclude,
         note,
         pairs,
         prose,
@@ -585,13 +586,13 @@ fn show(path: &Path, key: Option<&str>, output: &Output) -> Result<()> {
         }
         None => None,
     };
-    if output.json {
+    let told = if output.json {
         let mut value = describe::vote_json(&record);
         if let Some(fields) = value.as_object_mut() {
             fields.insert("reason_matches".to_owned(), json!(reason));
             fields.insert("verified".to_owned(), json!(verified));
         }
-        output.json(&value)?;
+        output.json(&value)
     } else {
         let mut rows = describe::vote_rows(&record);
         if !reason {
@@ -608,12 +609,10 @@ fn show(path: &Path, key: Option<&str>, output: &Output) -> Result<()> {
                 None => "not checked: give the public key with --key".to_owned(),
             },
         ));
-        output.raw(pairs(&rows).as_bytes())?;
-    }
-    if !reason || verified == Some(false) {
-        return Err(Error::Reported);
-    }
-    Ok(())
+        output.raw(pairs(&rows).as_bytes())
+    };
+    let bad = !reason || verified == Some(false);
+    conclude(told, bad.then_some(Error::Reported))
 }
 
 #[cfg(test)]

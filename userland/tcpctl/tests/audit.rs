@@ -6,6 +6,10 @@ mod history;
 
 use std::{
     fs,
+    os::{
+        fd::OwnedFd,
+        unix::net::UnixStream, //
+    },
     path::{
         Path,
         PathBuf, //
@@ -194,6 +198,30 @@ fn the_first_wrong_event_is_named() {
 }
 
 #[test]
+fn a_wrong_log_is_an_error_even_when_nobody_reads_it() {
+    let case = Case::new(everything());
+    let mut log = case.node.log.clone();
+    let place = log.places(Kind::Vote)[2];
+    log.event(place)[30] ^= 1;
+    case.write("wrong.log", &log.bytes());
+    for (name, expected) in [("node.log", 0), ("wrong.log", 1)] {
+        for json in [&[][..], &["--json"]] {
+            let (writer, reader) = UnixStream::pair().unwrap();
+            drop(reader);
+            let status = Command::new(env!("CARGO_BIN_EXE_tcpctl"))
+                .args(json)
+                .args(["audit", "verify", name])
+                .current_dir(case.dir.path())
+                .stdin(Stdio::null())
+                .stdout(OwnedFd::from(writer))
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(expected), "{name} {json:?}");
+        }
+    }
+}
+
+#[test]
 fn several_files_are_one_log_and_a_torn_tail_is_told() {
     let case = Case::new(everything());
     let [first, second] = &case.node.log.segments[..] else {
@@ -215,6 +243,9 @@ fn several_files_are_one_log_and_a_torn_tail_is_told() {
     assert_eq!(value["loads"], 2);
     assert!(value["torn_bytes"].as_u64().unwrap() > 0);
     let output = case.run(&["node.log", "first.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("past_missing"));
+    let output = case.run(&["node.log", "first.log", "--partial"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("epoch_replayed"));
 }
@@ -259,6 +290,54 @@ fn a_state_is_compared_with_the_log() {
     assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
 }
 
+#[test]
+fn a_state_that_was_staged_is_compared_with_what_was_staged() {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.checkpoint();
+    let quote = node.quote(&NONCE);
+    let state = node.checkpoint_state();
+    let segment = node.log.segments.last_mut().unwrap();
+    segment.events.pop();
+    let case = Case::new(node);
+    case.write("state", &state);
+    let (code, value) = case.quoted(&["--state", "state"]);
+    assert_eq!(code, Some(0), "{value}");
+    assert!(!value["not_checked"].to_string().contains("staged last"));
+    let output = case.run(&["--json", "node.log", "--state", "state"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("staged last"));
+    let mut other = state;
+    let at = other
+        .windows(10)
+        .position(|window| window == b"ttl=5m use")
+        .unwrap();
+    other[at + 4] = b'6';
+    case.write("other", &other);
+    let (code, value) = case.quoted(&["--state", "other"]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
+    // The TPM says that it never took it.
+    case.write("quote.json", quote.to_string().as_bytes());
+    let (code, value) = case.quoted(&["--state", "state"]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
+}
+
+#[test]
+fn a_quote_within_a_commit_is_called_half_committed() {
+    let mut node = Node::new(3);
+    node.set_up();
+    node.checkpoint();
+    node.counter -= 1;
+    let case = Case::new(node);
+    let (code, value) = case.quoted(&[]);
+    assert_eq!((code, &value["half_committed"]), (Some(0), &json!(true)));
+    let nonce = hex::encode(NONCE);
+    let node = hex::encode(case.node.id);
+    let quote = ["node.log", "--quote", "quote.json", "--nonce", &nonce];
+    let output = case.run(&[&quote[..], &["--node", &node]].concat());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("half committed"));
+}
+
 /// Root unseals the state key, makes a state with another policy under the head of the last commit, and has it restored.
 #[test]
 fn a_forged_state_is_found_out_by_the_log_of_the_load_before() {
@@ -289,11 +368,13 @@ fn a_forged_state_is_found_out_by_the_log_of_the_load_before() {
     };
     case.write("node.log", &log.bytes());
     let (code, value) = case.quoted(&[]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("past_missing")));
+    let (code, value) = case.quoted(&["--partial"]);
     assert_eq!(code, Some(0), "{value}");
     assert_eq!(value["restored_from_unknown"], json!([epoch]));
     let line = format!("what load {epoch} was restored from");
     assert!(value["not_checked"].to_string().contains(&line), "{value}");
-    let output = case.run(&["node.log"]);
+    let output = case.run(&["node.log", "--partial"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
     assert!(
@@ -329,6 +410,14 @@ fn what_is_no_log_is_refused() {
     assert_eq!(case.run(&["missing.log"]).status.code(), Some(1));
     case.write("empty.log", b"");
     assert_eq!(case.run(&["empty.log"]).status.code(), Some(1));
+    // A segment's head without any whole event.
+    for cut in [80, 84, 200] {
+        case.write("empty.log", &case.node.log.bytes()[..cut]);
+        let output = case.run(&["--json", "empty.log"]);
+        assert_eq!(output.status.code(), Some(1));
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(value["error"], "log_empty", "{cut}");
+    }
     assert_eq!(case.run(&["one.policy"]).status.code(), Some(1));
     assert_eq!(
         case.run(&["node.log", "--node", "12"]).status.code(),
@@ -519,6 +608,127 @@ fn wrong() -> Vec<(&'static str, Log, Option<u64>, &'static str)> {
         forger.checkpoint();
     }
     list.push(("a forked chain", forger.log, None, "anchor_differs"));
+    list.extend(forged());
+    list
+}
+
+/// A load that takes up what the load before did not have, or changes what nobody has committed.
+fn forged() -> Vec<(&'static str, Log, Option<u64>, &'static str)> {
+    let honest = || {
+        let mut node = Node::new(3);
+        node.set_up();
+        node.checkpoint();
+        node
+    };
+    let restored = |forge: &dyn Fn(&mut Node)| {
+        let mut node = honest();
+        forge(&mut node);
+        node.restart(false);
+        node
+    };
+    let first = |log: &Log, kind| Some(log.number(*log.places(kind).last().unwrap()));
+    let mut list = Vec::new();
+
+    let node = restored(&|node| node.validators.get_mut(&4).unwrap().name = "mallory".to_owned());
+    let number = first(&node.log, Kind::Clock);
+    list.push((
+        "another validator's key restored",
+        node.log,
+        number,
+        "restored_validator",
+    ));
+    let node = restored(&|node| node.validators.get_mut(&4).unwrap().weight = 9);
+    let number = first(&node.log, Kind::Clock);
+    list.push((
+        "another weight restored",
+        node.log,
+        number,
+        "restored_validator",
+    ));
+    let node = restored(&|node| assert!(node.validators.get_mut(&3).unwrap().last.set(3, 7)));
+    let number = first(&node.log, Kind::Clock);
+    list.push((
+        "another validator's clock restored",
+        node.log,
+        number,
+        "restored_validator",
+    ));
+    let node = restored(&|node| assert!(node.clock.set(3, 7)));
+    let number = first(&node.log, Kind::Clock);
+    list.push((
+        "another clock of the node restored",
+        node.log,
+        number,
+        "restored_clock",
+    ));
+    let node = restored(&|node| node.policy = Some(POLICY_2));
+    let number = first(&node.log, Kind::Policy);
+    list.push((
+        "another policy restored",
+        node.log,
+        number,
+        "restored_policy",
+    ));
+    let mut log = restored(&|_| {}).log;
+    let place = *log.places(Kind::Mode).last().unwrap();
+    let number = Some(log.number(place));
+    log.event(place)[83] ^= 3;
+    log.rechain();
+    list.push((
+        "another mode restored",
+        log.clone(),
+        number,
+        "restored_mode",
+    ));
+    log.segments[place.0].events.remove(place.1);
+    log.renumber();
+    log.rechain();
+    let number = first(&log, Kind::Clock);
+    list.push(("no mode restored", log, number, "restored_order"));
+    let mut log = restored(&|_| {}).log;
+    log.segments.remove(0);
+    let number = Some(log.number(log.places(Kind::Staged)[0]));
+    list.push((
+        "a restore without the load before",
+        log,
+        number,
+        "past_missing",
+    ));
+
+    let mut node = honest();
+    node.counter += 1;
+    node.epoch = node.counter;
+    node.validators.clear();
+    node.anchor = [0; 32];
+    node.load(&[0; 32]);
+    let number = node.clock.get(0) + 1;
+    node.set_up();
+    list.push(("a past forgotten", node.log, Some(number), "past_forgotten"));
+
+    let mut node = honest();
+    let number = node.add(5, "mallory", 9);
+    list.push((
+        "a validator added that nobody committed",
+        node.log,
+        Some(number),
+        "not_anchored",
+    ));
+    let mut node = honest();
+    let number = node.policy(POLICY_2);
+    list.push((
+        "a policy that nobody committed",
+        node.log,
+        Some(number),
+        "not_anchored",
+    ));
+    let mut node = honest();
+    let number = node.record(node.header(Kind::Mode, 1), &[]);
+    list.push((
+        "a mode that nobody committed",
+        node.log,
+        Some(number),
+        "not_anchored",
+    ));
     list
 }
 

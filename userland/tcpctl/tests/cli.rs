@@ -5,7 +5,13 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::PermissionsExt,
+            net::UnixStream, //
+        },
+    },
     path::{
         Path,
         PathBuf, //
@@ -44,6 +50,21 @@ fn tcpctl(directory: &Path, arguments: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
+}
+
+/// The exit code of a command that nobody reads.
+fn unread(directory: &Path, arguments: &[&str]) -> Option<i32> {
+    let (writer, reader) = UnixStream::pair().unwrap();
+    drop(reader);
+    Command::new(env!("CARGO_BIN_EXE_tcpctl"))
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(OwnedFd::from(writer))
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .code()
 }
 
 fn stdout(output: &Output) -> String {
@@ -581,6 +602,27 @@ fn policy_check_names_line_and_column() {
     assert_eq!(value["ok"], false);
     assert_eq!(value["findings"][0]["line"], 2);
     assert_eq!(value["findings"][0]["column"], 7);
+}
+
+#[test]
+fn what_nobody_reads_fails_nevertheless() {
+    let offline = Offline::new();
+    let path = offline.path();
+    fs::write(path.join("good"), POLICY).unwrap();
+    fs::write(path.join("bad"), POLICY.replace("=DENY", "=PERHAPS")).unwrap();
+    offline.vote("approve", &[]);
+    ok(path, &["key", "generate", "--out", "eve"]);
+    for json in [&[][..], &["--json"]] {
+        let code = |arguments: &[&str]| unread(path, &[json, arguments].concat());
+        assert_eq!(code(&["policy", "check", "good"]), Some(0));
+        assert_eq!(code(&["policy", "check", "bad"]), Some(1));
+        assert_eq!(code(&["vote", "show", "a.vote"]), Some(0));
+        let by_eve = ["vote", "show", "a.vote", "--key", "eve.pub"];
+        assert_eq!(code(&by_eve), Some(1));
+        let read = tcpctl(path, &["doctor"]).status.code();
+        assert_eq!(code(&["doctor"]), read);
+        assert!(loaded() || read != Some(0));
+    }
 }
 
 #[test]

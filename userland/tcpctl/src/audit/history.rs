@@ -77,6 +77,19 @@ pub(crate) struct Vouched {
     pub(crate) anchor: [u8; 32],
 }
 
+/// Where in the log that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached<'a> {
+    /// Events after the last one that it covers.
+    pub(crate) tail: u64,
+    /// Whether the anchor is that of a commit whose counter has not come yet.
+    pub(crate) half: bool,
+    /// Whether it is what was staged last: no ANCHORED says that the TPM has it.
+    pub(crate) staged: bool,
+    /// The commit; [`None`] when the TPM was told how a load began, which commits no state.
+    pub(crate) state: Option<&'a Staged>,
+}
+
 /// Why the reading of a log ended early.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -265,6 +278,13 @@ impl History {
             )
         })?;
         load.take(bytes, event, chain, &self.texts, &mut self.counts)?;
+        if load.is_unfounded && !self.partial {
+            return Err(wrong(
+                "past_missing",
+                "the log of the load that this one goes on from is not here: who approved its policy and validators is not known",
+                "the log of the load before; or check what is there with --partial",
+            ));
+        }
         if load.is_unfounded && self.unfounded.last() != Some(&load.epoch) {
             self.unfounded.push(load.epoch);
         }
@@ -296,26 +316,36 @@ impl History {
         self.tail
     }
 
-    /// Demands that the log ends where the TPM says, and returns how many events are not yet anchored.
+    /// Demands that the log ends where the TPM says.
     ///
     /// # Errors
     ///
-    /// `quote_other_node`, `log_truncated`, `quote_older`, `anchor_differs`.
-    pub(crate) fn vouch(&self, vouched: &Vouched) -> Result<u64, Wrong> {
+    /// `other_node`, `log_truncated`, `quote_older`, `anchor_differs`.
+    pub(crate) fn vouch(&self, vouched: &Vouched) -> Result<Reached<'_>, Wrong> {
         if let Some(node) = &self.node {
             same_digest("other_node", "the node", &vouched.node, node)?;
         }
+        let end = self.load.as_ref().map_or(0, |load| load.number);
         // When the power was cut right after a commit, its ANCHORED event is in no log.
         let begun = self.load.as_ref().and_then(|load| {
             let number = load.began_with(vouched.counter, &vouched.anchor)?;
-            Some(load.number.saturating_sub(number))
+            Some(Reached {
+                tail: end.saturating_sub(number),
+                half: vouched.counter != load.epoch,
+                staged: false,
+                state: None,
+            })
         });
-        if let Some(tail) = begun {
-            return Ok(tail);
+        if let Some(begun) = begun {
+            return Ok(begun);
         }
+        // The anchor is extended before the counter is incremented: in between it is that of the commit already.
+        let half = |of: &Staged| {
+            of.counter == vouched.counter.saturating_add(1) && of.anchor == vouched.anchor
+        };
         let staged = self
             .staged()
-            .filter(|staged| staged.counter == vouched.counter);
+            .filter(|staged| staged.counter == vouched.counter || half(staged));
         let Some(last) = staged.or_else(|| self.committed()) else {
             return Err(wrong(
                 "log_truncated",
@@ -330,7 +360,7 @@ impl History {
                 format!("the events up to counter {}", vouched.counter),
             ));
         }
-        if vouched.counter < last.counter {
+        if vouched.counter < last.counter && !half(last) {
             return Err(wrong(
                 "quote_older",
                 format!("the TPM vouches for counter {}", vouched.counter),
@@ -343,13 +373,14 @@ impl History {
             hex::encode(vouched.anchor),
             hex::encode(last.anchor),
         )?;
-        Ok(if staged.is_some() {
-            self.load.as_ref().map_or(0, |load| {
-                load.number
-                    .saturating_sub(staged.map_or(0, |staged| staged.number))
-            })
-        } else {
-            self.tail
+        Ok(Reached {
+            tail: match staged {
+                Some(staged) => end.saturating_sub(staged.number),
+                None => self.tail,
+            },
+            half: vouched.counter != last.counter,
+            staged: staged.is_some(),
+            state: Some(last),
         })
     }
 }

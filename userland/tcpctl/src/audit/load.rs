@@ -207,6 +207,8 @@ pub(crate) struct Load {
     begun: Option<([u8; 32], [u8; 32])>,
     /// What the state held that this load goes on from.
     kept: Option<Box<Kept>>,
+    /// Whether MODE has come, of those events that repeat what the state held.
+    mode_known: bool,
     /// Whether CLOCK of slot 0 has come.
     clock_known: bool,
     /// Whether the recovery that a quorum was asked for has come.
@@ -295,6 +297,7 @@ impl Load {
             beginning: None,
             begun: None,
             kept: None,
+            mode_known: false,
             clock_known: false,
             recovered: false,
         })
@@ -320,13 +323,15 @@ impl Load {
         self.anchors.committed.is_none() && (early || self.beginning.is_some())
     }
 
-    /// Number of the event with which the TPM was told how this load began, when that gave it this counter and anchor and the
-    /// power was cut before ANCHORED.
+    /// Number of the event with which the TPM was told how this load began, when that gave it this anchor and the power was cut
+    /// before ANCHORED.
     pub(crate) fn began_with(&self, counter: u64, anchor: &[u8; 32]) -> Option<u64> {
         let last = self.past.as_ref().and_then(|past| past.committed.as_ref());
+        // The anchor is extended first; then the counter is incremented, once or twice.
+        let begun = counter.saturating_add(2) >= self.epoch && counter <= self.epoch;
         self.beginning
             .as_ref()
-            .filter(|_| counter == self.epoch)?
+            .filter(|_| begun)?
             .told(last.map(|last| &last.anchor), anchor)
     }
 
@@ -986,7 +991,10 @@ impl Load {
             ) if self.phase == Phase::Locked => {
                 self.go_on_from(head)?;
                 let state = self.past.as_ref().and_then(|past| past.at(head));
-                if state.is_none() && !self.is_past_unknown() {
+                if state.is_none() {
+                    self.is_unfounded = self.is_past_unknown();
+                }
+                if state.is_none() && !self.is_unfounded {
                     return Err(wrong(
                         "past_missing",
                         format!("the state has the head {}", hex::encode(head)),
@@ -1105,11 +1113,12 @@ impl Load {
                 self.policy = Some(policy);
                 Ok(())
             }
-            (Kind::Mode, _) => {
+            (Kind::Mode, _) if !self.mode_known => {
                 if let Some(kept) = &self.kept {
                     same("restored_mode", "the mode", header.result, kept.mode)?;
                 }
                 self.mode = header.result;
+                self.mode_known = true;
                 Ok(())
             }
             (Kind::ValidatorAdded, Payload::Validator(record)) => {
@@ -1160,7 +1169,8 @@ impl Load {
                 format!("at most {}", header.number),
             ));
         }
-        if self.policy.is_none() || self.roll.is_empty() || self.clock_known {
+        let complete = self.policy.is_some() && self.mode_known && !self.roll.is_empty();
+        if !complete || self.clock_known {
             return Err(misplaced(
                 "restored_order",
                 "the node's clock comes too early, or again",
@@ -1169,12 +1179,13 @@ impl Load {
         }
         if let Some(kept) = &self.kept {
             self.roll.same_as(&kept.roll)?;
-            for (slot, value) in kept.clock.iter().filter(|&(slot, _)| slot != NODE_SLOT) {
+            let slots = kept.clock.iter().chain(known.iter()).map(|(slot, _)| slot);
+            for slot in slots.filter(|&slot| slot != NODE_SLOT) {
                 same(
                     "restored_clock",
                     &format!("the entry of slot {slot}"),
                     known.get(slot),
-                    value,
+                    kept.clock.get(slot),
                 )?;
             }
         }

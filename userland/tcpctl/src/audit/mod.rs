@@ -76,6 +76,7 @@ use crate::{
     file,
     output::{
         clean,
+        conclude,
         count,
         pairs,
         Output,
@@ -124,7 +125,8 @@ pub(crate) struct Verify {
     /// The node's state file: demand that it is the one that was committed last
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Check a log that does not begin with a load, or has gaps; of such loads only what stands by itself
+    /// Check a log with gaps, or one whose first load goes on from a load that is not there: of such loads only what stands
+    /// by itself
     #[arg(long)]
     partial: bool,
 }
@@ -307,16 +309,29 @@ fn audit(
             }
         }
     }
+    if history.counts.events == 0 {
+        return Ok(Err(whole(wrong(
+            "log_empty",
+            "there is no whole event",
+            "a log",
+        ))));
+    }
     let ending = || -> Checked<Ending> {
         let quoted = evidence
             .quote
             .as_ref()
             .map(|quote| history.vouch(quote))
             .transpose()?;
-        if let Some(state) = &evidence.state {
-            check_state(history, state)?;
-        }
-        Ok(Ending { quoted })
+        let state = evidence
+            .state
+            .as_deref()
+            .map(|state| check_state(history, state, evidence.quote.as_ref()))
+            .transpose()?;
+        Ok(Ending {
+            quoted: quoted.map(|reached| reached.tail),
+            half: quoted.is_some_and(|reached| reached.half),
+            state,
+        })
     };
     Ok(ending().map_err(whole))
 }
@@ -325,10 +340,22 @@ fn audit(
 struct Ending {
     /// Events after what the quote covers; [`None`] without a quote.
     quoted: Option<u64>,
+    /// Whether the quote was made within a commit.
+    half: bool,
+    /// How far a state was compared.
+    state: Option<Compared>,
+}
+
+/// How far a state was compared with the log.
+struct Compared {
+    /// Whether the log tells what it holds.
+    known: bool,
+    /// Whether something says that the TPM has taken it.
+    committed: bool,
 }
 
 /// Demands that a state is the one that was committed last, and holds what the log says.
-fn check_state(history: &History, bytes: &[u8]) -> Checked {
+fn check_state(history: &History, bytes: &[u8], quote: Option<&Vouched>) -> Checked<Compared> {
     let state = State::decode::<Sha256>(bytes).map_err(|refusal| {
         wrong(
             refusal.name(),
@@ -336,19 +363,34 @@ fn check_state(history: &History, bytes: &[u8]) -> Checked {
             "a state",
         )
     })?;
-    history.vouch(&Vouched {
+    let reached = history.vouch(&Vouched {
         node: *state.head.node,
         counter: state.head.counter,
         anchor: *state.head.anchor,
     })?;
-    let kept = history
-        .committed()
-        .filter(|committed| committed.counter == state.head.counter)
-        .and_then(|committed| committed.kept.as_ref());
-    match kept {
-        Some(kept) => check_kept(&state, kept),
-        None => Ok(()),
+    if reached.half {
+        return Err(wrong(
+            "state_differs",
+            format!("the counter is {}", state.head.counter),
+            "the counter of the commit whose anchor it has",
+        ));
     }
+    if let Some(quote) = quote {
+        same_digest(
+            "state_differs",
+            "the anchor",
+            state.head.anchor,
+            &quote.anchor,
+        )?;
+    }
+    let kept = reached.state.and_then(|committed| committed.kept.as_ref());
+    if let Some(kept) = kept {
+        check_kept(&state, kept)?;
+    }
+    Ok(Compared {
+        known: kept.is_some(),
+        committed: quote.is_some() || !reached.staged,
+    })
 }
 
 /// Compares what a state holds with the facts of the log.
@@ -382,7 +424,7 @@ fn check_kept(state: &State<'_>, kept: &Kept) -> Checked {
 }
 
 /// What the verification did not look at, in sentences.
-fn unchecked(history: &History, evidence: &Evidence) -> Vec<String> {
+fn unchecked(history: &History, evidence: &Evidence, ending: &Ending) -> Vec<String> {
     let counts = &history.counts;
     let mut list = Vec::new();
     if evidence.quote.is_none() {
@@ -429,8 +471,17 @@ fn unchecked(history: &History, evidence: &Evidence) -> Vec<String> {
             counts.partial
         ));
     }
-    if evidence.state.is_some() {
+    if let Some(compared) = &ending.state {
         list.push("the MAC of the state: only the node's TPM has its key".to_owned());
+        if !compared.known {
+            list.push("what the state holds: the log does not tell".to_owned());
+        }
+        if !compared.committed {
+            list.push(
+                "whether the TPM has taken the state: it was staged last; give a --quote"
+                    .to_owned(),
+            );
+        }
     }
     if history.load.as_ref().is_some_and(|load| !load.has_epoch()) {
         list.push(
@@ -442,7 +493,7 @@ fn unchecked(history: &History, evidence: &Evidence) -> Vec<String> {
 
 fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, String) {
     let counts = &history.counts;
-    let unchecked = unchecked(history, evidence);
+    let unchecked = unchecked(history, evidence, ending);
     let node = history.node().map(hex::encode).unwrap_or_default();
     let (requests, grants) = history.load.as_ref().map_or((0, 0), load::Load::open);
     let committed = history.committed();
@@ -481,6 +532,7 @@ fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, St
             "anchor": hex::encode(last.anchor),
         })),
         "quoted": ending.quoted.is_some(),
+        "half_committed": ending.half,
         "not_anchored": tail,
         "torn_bytes": torn,
         "not_checked": unchecked,
@@ -533,6 +585,10 @@ fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, St
     rows.push((
         "quote",
         match ending.quoted {
+            Some(_) if ending.half => {
+                "half committed: the TPM has the anchor of the last commit, and not yet its counter"
+                    .to_owned()
+            }
             Some(_) => "the TPM vouches for the last anchor".to_owned(),
             None => "none".to_owned(),
         },
@@ -584,10 +640,10 @@ fn run_verify(verify: &Verify, output: &Output) -> Result<()> {
                 "expected": fault.wrong.expected,
                 "events": history.counts.events,
             });
-            output.either(&value, || {
+            let told = output.either(&value, || {
                 format!("{} {fault}", output.paint(Tone::Bad, "WRONG:"))
-            })?;
-            Err(Error::Reported)
+            });
+            conclude(told, Some(Error::Reported))
         }
     }
 }

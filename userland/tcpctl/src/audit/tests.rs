@@ -62,6 +62,15 @@ fn good(log: &Log) -> History {
     read(&log.bytes(), false).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
+/// Epochs of the loads of which it is not known what they go on from: refused, unless `partial` is asked for.
+#[track_caller]
+fn unfounded(log: &Log) -> Vec<u64> {
+    let fault = read(&log.bytes(), false).err().unwrap();
+    assert_eq!(fault.wrong.code, "past_missing", "{fault}");
+    let history = read(&log.bytes(), true).unwrap_or_else(|fault| panic!("{fault}"));
+    history.unfounded
+}
+
 /// Demands that exactly this event is named, with this error.
 #[track_caller]
 fn bad(log: &Log, event: u64, code: &str) -> Box<Fault> {
@@ -96,7 +105,7 @@ fn a_true_history_verifies() {
         anchor: node.anchor,
     };
     // ANCHORED, the change and an agent come after what is anchored.
-    assert_eq!(history.vouch(&vouched), Ok(3));
+    assert_eq!(history.vouch(&vouched).map(|at| at.tail), Ok(3));
 }
 
 /// A sealed node with an agent, before any request.
@@ -183,7 +192,7 @@ fn a_truncated_log_is_told_by_the_quote_and_by_the_next_load() {
     // The power was cut after the TPM had it: the log says what was staged, and that is what the TPM has.
     let mut log = node.log.clone();
     log.segments[cut.0].events.truncate(cut.1 + 1);
-    assert_eq!(good(&log).vouch(&vouched), Ok(0));
+    assert_eq!(good(&log).vouch(&vouched).map(|at| at.tail), Ok(0));
     // The first load ends before the state that the second one goes on from.
     let mut log = node.log.clone();
     let cut = *log
@@ -195,15 +204,17 @@ fn a_truncated_log_is_told_by_the_quote_and_by_the_next_load() {
     let staged = log.places(Kind::Staged);
     let first = staged.iter().find(|place| place.0 == 1).unwrap();
     bad(&log, log.number(*first), "past_missing");
-    // Without any of the first load's events the second is checked by itself.
+    // Without any of the first load's events the second is checked by itself, when that is asked for.
     let mut log = node.log.clone();
     log.segments.remove(0);
-    assert_eq!(good(&log).vouch(&vouched), Ok(3));
+    let history = read(&log.bytes(), true).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!(history.vouch(&vouched).map(|at| at.tail), Ok(3));
 }
 
 #[test]
 fn a_tail_that_is_not_anchored_is_fine_and_told() {
     let mut node = sealed();
+    let before = node.anchor;
     node.checkpoint();
     let vouched = Vouched {
         node: node.id,
@@ -212,9 +223,10 @@ fn a_tail_that_is_not_anchored_is_fine_and_told() {
     };
     let id = node.ask(b"/etc/hosts");
     node.vote(&id, 1, Verdict::Approve);
-    assert_eq!(good(&node.log).vouch(&vouched), Ok(3));
+    assert_eq!(good(&node.log).vouch(&vouched).map(|at| at.tail), Ok(3));
     let older = Vouched {
         counter: node.counter - 1,
+        anchor: before,
         ..vouched
     };
     assert_eq!(
@@ -663,8 +675,14 @@ fn an_epoch_replayed_is_named() {
     bad(&log, number, "epoch_replayed");
     node.restart(false);
     node.log.segments.swap(0, 1);
+    let staged = node.log.places(Kind::Staged)[0];
+    bad(&node.log, node.log.number(staged), "past_missing");
     let number = node.log.number((1, 0));
-    bad(&node.log, number, "epoch_replayed");
+    let fault = read(&node.log.bytes(), true).err().unwrap();
+    assert_eq!(
+        (fault.wrong.code, fault.event),
+        ("epoch_replayed", Some(number))
+    );
 }
 
 #[test]
@@ -689,7 +707,7 @@ fn a_past_forgotten_is_named() {
         counter: node.counter,
         anchor: node.anchor,
     };
-    assert_eq!(history.vouch(&vouched), Ok(2));
+    assert_eq!(history.vouch(&vouched).map(|at| at.tail), Ok(2));
 }
 
 #[test]
@@ -789,7 +807,7 @@ fn the_tpm_is_told_how_a_recovery_began() {
     let mut begun = node.clone();
     begun.begin_recovery();
     let history = good(&begun.log);
-    assert_eq!(history.vouch(&vouched(&begun)), Ok(1));
+    assert_eq!(history.vouch(&vouched(&begun)).map(|at| at.tail), Ok(1));
     assert_eq!(begun.counter, begun.epoch);
     // Something came between the last event that it covers and ANCHORED, and between CLOCK and that.
     let mut busy = node.clone();
@@ -843,7 +861,10 @@ fn a_recovery_to_setup_is_told_before_anything_else() {
     bad(&forged, number, "anchor_differs");
     node.log.segments[anchored.0].events.pop();
     // The power was cut when the TPM had it.
-    assert_eq!(good(&node.log).vouch(&vouched(&node)), Ok(0));
+    assert_eq!(
+        good(&node.log).vouch(&vouched(&node)).map(|at| at.tail),
+        Ok(0)
+    );
     let mut log = node.log;
     let added = {
         let mut other = Node::new(node.epoch);
@@ -914,7 +935,10 @@ fn a_power_cut_when_a_load_begins_leaves_the_epoch_to_the_next_one() {
     told.anchor_beginning(number);
     let place = told.log.segments.len() - 1;
     told.log.segments[place].events.pop();
-    assert_eq!(good(&told.log).vouch(&vouched(&told)), Ok(0));
+    assert_eq!(
+        good(&told.log).vouch(&vouched(&told)).map(|at| at.tail),
+        Ok(0)
+    );
     told.begin_recovery();
     let found = (told.epoch - 1, {
         let segment = &told.log.segments[place];
@@ -943,7 +967,7 @@ fn a_power_cut_when_a_load_begins_leaves_the_epoch_to_the_next_one() {
     assert_eq!((history.counts.loads, history.unfounded.len()), (4, 0));
     // The same without the load before: it is not known what any of them goes on from.
     node.log.segments.drain(..whole.segments.len());
-    assert_eq!(good(&node.log).unfounded, [node.epoch]);
+    assert_eq!(unfounded(&node.log), [node.epoch]);
 }
 
 #[test]
@@ -955,18 +979,18 @@ fn a_log_that_begins_with_a_restore_says_that_its_past_is_missing() {
     assert_eq!(good(&node.log).unfounded, [0u64; 0]);
     let first = node.epoch;
     node.log.segments.remove(0);
-    assert_eq!(good(&node.log).unfounded, [first]);
+    let staged = node.log.places(Kind::Staged)[0];
+    bad(&node.log, node.log.number(staged), "past_missing");
+    assert_eq!(unfounded(&node.log), [first]);
     // What a later load goes on from is there.
     node.restart(false);
-    assert_eq!(good(&node.log).unfounded, [first]);
+    assert_eq!(unfounded(&node.log), [first]);
     let (mut node, _) = outdated();
     node.recover(|node, id| node.approve(id));
     node.log.segments.remove(0);
-    let history = good(&node.log);
-    assert_eq!(
-        (history.unfounded.clone(), history.counts.outdated),
-        (vec![node.epoch], 0)
-    );
+    let restored = node.log.places(Kind::Restored)[0];
+    bad(&node.log, node.log.number(restored), "past_missing");
+    assert_eq!(unfounded(&node.log), [node.epoch]);
     // The load before is there, but ends before it says what it has.
     for ends_with in [Kind::Staged, Kind::Anchored] {
         let mut node = sealed();
@@ -976,7 +1000,8 @@ fn a_log_that_begins_with_a_restore_says_that_its_past_is_missing() {
         node.log.segments.remove(0);
         let places = node.log.places(ends_with);
         node.log.segments[0].events.truncate(places[0].1 + 1);
-        assert_eq!(good(&node.log).unfounded, [node.epoch], "{ends_with:?}");
+        let first = node.log.number((0, 0)) >> 32;
+        assert_eq!(unfounded(&node.log), [first, node.epoch], "{ends_with:?}");
     }
     // Setup goes on from nothing.
     let (mut node, _) = outdated();
@@ -984,6 +1009,73 @@ fn a_log_that_begins_with_a_restore_says_that_its_past_is_missing() {
     node.set_up();
     node.log.segments.remove(0);
     assert_eq!(good(&node.log).unfounded, [0u64; 0]);
+}
+
+#[test]
+fn a_quote_within_a_commit_is_half_of_it() {
+    let (mut node, _) = outdated();
+    node.counter -= 2;
+    let before = vouched(&node);
+    let number = node.stage(0, 0, &[]);
+    let mut staged = node.log.clone();
+    node.commit(number);
+    let half = Vouched {
+        counter: before.counter,
+        ..vouched(&node)
+    };
+    // Whether or not ANCHORED came into the log meanwhile.
+    for log in [&staged, &node.log] {
+        let history = good(log);
+        assert!(history.vouch(&half).unwrap().half);
+        assert!(!history.vouch(&vouched(&node)).unwrap().half);
+        // A counter further behind is that of no commit.
+        let older = Vouched {
+            counter: half.counter - 1,
+            ..half
+        };
+        assert!(history.vouch(&older).is_err());
+        let other = Vouched {
+            anchor: [7; 32],
+            ..half
+        };
+        assert!(history.vouch(&other).is_err());
+    }
+    assert!(!good(&staged).vouch(&before).unwrap().half);
+    assert!(good(&node.log).vouch(&before).is_err());
+    // Of a commit that the log does not have.
+    let segment = staged.segments.last_mut().unwrap();
+    segment.events.pop();
+    let fault = good(&staged).vouch(&half).unwrap_err();
+    assert_eq!(fault.code, "anchor_differs");
+    // A recovery begins with the same two steps.
+    let (mut node, found) = outdated();
+    node.begin_recovery();
+    let place = node.log.segments.len() - 1;
+    node.log.segments[place].events.pop();
+    let half = Vouched {
+        counter: found.0,
+        ..vouched(&node)
+    };
+    assert!(good(&node.log).vouch(&half).unwrap().half);
+}
+
+#[test]
+fn a_restored_load_has_a_mode() {
+    let mut node = sealed();
+    node.restart(false);
+    let place = *node.log.places(Kind::Mode).last().unwrap();
+    let mut log = node.log.clone();
+    log.segments[place.0].events.remove(place.1);
+    log.renumber();
+    log.rechain();
+    let clock = *log.places(Kind::Clock).last().unwrap();
+    bad(&log, log.number(clock), "restored_order");
+    let mut log = node.log;
+    let copy = log.segments[place.0].events[place.1].clone();
+    log.segments[place.0].events.insert(place.1, copy);
+    log.renumber();
+    log.rechain();
+    bad(&log, log.number(place) + 1, "restored_order");
 }
 
 #[test]
