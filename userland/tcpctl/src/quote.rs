@@ -8,9 +8,22 @@
 
 use std::collections::BTreeMap;
 
-use engine::wire::{
-    self,
-    Reader, //
+pub(crate) use engine::anchor::{
+    ANCHOR_INDEX as ANCHOR,
+    COUNTER_INDEX as COUNTER, //
+};
+use engine::{
+    anchor::{
+        ANCHOR_ATTRIBUTES,
+        ANCHOR_SIZE,
+        COUNTER_ATTRIBUTES,
+        COUNTER_SIZE,
+        WRITTEN, //
+    },
+    wire::{
+        self,
+        Reader, //
+    }, //
 };
 use p256::ecdsa::{
     signature::hazmat::PrehashVerifier,
@@ -48,10 +61,6 @@ pub(crate) const NONCE: std::ops::RangeInclusive<usize> = 16..=32;
 /// Number of PCRs in a bank.
 pub(crate) const PCRS: u8 = 24;
 
-/// NV index of the counter (`sealed-state.rst`).
-pub(crate) const COUNTER: u32 = 0x0185_4350;
-/// NV index of the anchor (`sealed-state.rst`).
-pub(crate) const ANCHOR: u32 = 0x0185_4351;
 /// Handle of the endorsement hierarchy.
 pub(crate) const ENDORSEMENT: u32 = 0x4000_000b;
 
@@ -76,9 +85,6 @@ const ATTEST_QUOTE: u16 = 0x8018;
 const AK_ATTRIBUTES: u32 = 0x0005_0472;
 /// What `unique.x` of the template holds.
 const AK_LABEL: &[u8] = b"TCP-LSM attestation key";
-
-/// Attributes of an NV index: it has been written.
-const NV_WRITTEN: u32 = 0x2000_0000;
 
 /// Appends a `TPM2B`: a length and that many bytes. What does not fit into 16 bits is left out, which no caller has.
 pub(crate) fn put_2b(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -138,7 +144,7 @@ pub(crate) fn node_of(ak: &[u8]) -> [u8; 32] {
 fn index_name(index: u32, attributes: u32, size: u16) -> Vec<u8> {
     let mut public = index.to_be_bytes().to_vec();
     public.extend_from_slice(&ALG_SHA256.to_be_bytes());
-    public.extend_from_slice(&(attributes | NV_WRITTEN).to_be_bytes());
+    public.extend_from_slice(&(attributes | WRITTEN).to_be_bytes());
     put_2b(&mut public, &[]);
     public.extend_from_slice(&size.to_be_bytes());
     name_of(&public)
@@ -646,7 +652,7 @@ pub(crate) fn verify_bundle(bundle: &Bundle, expected: &Expected<'_>) -> Result<
     check_pcrs(&quote, &bundle.pcrs)?;
 
     let counted = check("counter", ATTEST_NV, &bundle.counter)?;
-    let name = index_name(COUNTER, 0x0206_0012, 8);
+    let name = index_name(COUNTER, COUNTER_ATTRIBUTES, COUNTER_SIZE);
     let counter = nv_value("counter", &counted, &name, 8)?;
     let counter = Reader::new(counter).u64().map_err(malformed)?;
 
@@ -662,7 +668,7 @@ pub(crate) fn verify_bundle(bundle: &Bundle, expected: &Expected<'_>) -> Result<
     };
     let anchor = match &anchored {
         Some(statement) => {
-            let name = index_name(ANCHOR, 0x0206_0042, 32);
+            let name = index_name(ANCHOR, ANCHOR_ATTRIBUTES, ANCHOR_SIZE);
             let value = nv_value("anchor", statement, &name, 32)?;
             Some(<[u8; 32]>::try_from(value).map_err(malformed)?)
         }
