@@ -420,10 +420,9 @@ fn save_locked(
 ///
 /// [`Error::Io`].
 fn install(directory: &Directory, bytes: &[u8]) -> Result<()> {
-    if directory
-        .read(STATE, limits::STATE)
-        .is_ok_and(|stored| stored.as_deref() == Some(bytes))
-    {
+    // One that cannot be read is replaced.
+    let stored = directory.read(STATE, limits::STATE).ok().flatten();
+    if stored.as_deref() == Some(bytes) {
         return Ok(());
     }
     let put = |bytes: &[u8], name: &str| {
@@ -434,7 +433,7 @@ fn install(directory: &Directory, bytes: &[u8]) -> Result<()> {
         directory.sync()
     };
     // Until the successor is committed nobody knows which of both will be the one that is wanted.
-    if let Ok(Some(stored)) = directory.read(STATE, limits::STATE) {
+    if let Some(stored) = stored {
         put(&stored, OLD)?;
     }
     put(bytes, STATE)
