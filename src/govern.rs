@@ -220,7 +220,7 @@ impl Node {
     /// Puts a policy in force.
     fn enforce(&self, admin: &mut Admin, policy: KBox<ActivePolicy>) {
         let mut payload = [0; 128];
-        let len = policy.payload().encode(&mut payload).unwrap_or(0);
+        let about = encoded(&policy.payload(), &mut payload);
         let host_ops = policy.rules.host_ops();
         let generation = policy.generation;
         admin.generation = generation;
@@ -235,7 +235,7 @@ impl Node {
             books.ledger.append(&Entry {
                 uid: task::current().euid(),
                 op: Some(Op::Policy),
-                payload: payload.get(..len).unwrap_or(&[]),
+                payload: about,
                 ..Entry::new(Kind::Policy)
             });
             (closed, retired)
