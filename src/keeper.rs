@@ -418,19 +418,17 @@ impl Keeper {
         }
     }
 
-    /// Extends the anchor.
+    /// Extends the anchor. The caller looks what has come of it.
     ///
     /// # Errors
     ///
     /// Those of the TPM.
     fn extend(&mut self, head: &[u8; 32]) -> Result<(), Refusal> {
-        {
-            let tpm = self.open()?;
-            tpm.nv_extend(ANCHOR_INDEX, head)
-                .map_err(|error| refusal("extending the anchor", error))?;
-        }
+        self.open()?
+            .nv_extend(ANCHOR_INDEX, head)
+            .map_err(|error| refusal("extending the anchor", error))?;
         self.writes += 1;
-        self.look()
+        Ok(())
     }
 
     /// Where the next commit leads when it anchors `head`.
@@ -480,9 +478,11 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// Those of [`Keeper::left`].
+    /// Those of [`Keeper::left`]; [`Refusal::TpmFailed`] when the TPM says that it has taken a step
+    /// and has not.
     pub(crate) fn commit(&mut self, position: &Position, head: &[u8; 32]) -> Result<(), Refusal> {
-        loop {
+        // Extend, increment, done: a TPM that wants a fourth turn would want them for ever.
+        for _ in 0..3 {
             match self.left(position)? {
                 Next::Extend => {
                     step("checked");
@@ -496,6 +496,8 @@ impl Keeper {
                 Next::Done => return Ok(()),
             }
         }
+        pr_err!("TPM: a commit does not come to its end\n");
+        Err(Refusal::TpmFailed)
     }
 
     /// Notes that a commit has taken effect that anchors event `number`; `settled` is the number of
