@@ -31,11 +31,25 @@ pub type NodeClock = VectorClock<SLOTS>;
 /// A vector clock with `N` entries, all zero at first.
 ///
 /// The partial order is the causal one: `a <= b` when no entry of `a` is greater than that of `b`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+///
+/// # Invariants
+///
+/// The entries from `end` on are zero.
+#[derive(Clone, Debug)]
 pub struct VectorClock<const N: usize> {
     /// Number of the last event of each slot, zero for a slot that has had none.
     entries: [u64; N],
+    /// Slots that are looked at: most nodes have few validators.
+    end: usize,
 }
+
+impl<const N: usize> PartialEq for VectorClock<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl<const N: usize> Eq for VectorClock<N> {}
 
 impl<const N: usize> Default for VectorClock<N> {
     fn default() -> Self {
@@ -47,17 +61,51 @@ impl<const N: usize> VectorClock<N> {
     /// Makes a clock of zeros. It holds `8 * N` bytes: the kernel makes it in place on the heap.
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { entries: [0; N] }
+        // INVARIANT: all are zero.
+        Self {
+            entries: [0; N],
+            end: 0,
+        }
     }
 
     /// Sets every entry to zero.
     pub fn clear(&mut self) {
+        // INVARIANT: as in `new`.
         self.entries.fill(0);
+        self.end = 0;
     }
 
     /// Makes this clock equal to `other` in place.
     pub fn copy_from(&mut self, other: &Self) {
+        // INVARIANT: that of `other`.
         self.entries.copy_from_slice(&other.entries);
+        self.end = other.end;
+    }
+
+    /// The entries up to the last one that is not zero, and perhaps some more.
+    fn used(&self) -> &[u64] {
+        self.entries.get(..self.end).unwrap_or(&self.entries)
+    }
+
+    /// Whether the entries from `start` to before `end` are zero.
+    #[inline]
+    fn is_zero(&self, start: usize, end: usize) -> bool {
+        let end = end.min(self.end);
+        // Without branches for each entry, which cost more than they save.
+        start >= end
+            || self
+                .entries
+                .get(start..end)
+                .is_some_and(|entries| entries.iter().fold(0, |any, &entry| any | entry) == 0)
+    }
+
+    /// Returns the entry of `slot`, to be changed.
+    fn entry(&mut self, slot: u16) -> Option<&mut u64> {
+        let place = usize::from(slot);
+        let entry = self.entries.get_mut(place)?;
+        // INVARIANT: what is changed is before the end.
+        self.end = self.end.max(place.wrapping_add(1));
+        Some(entry)
     }
 
     /// Returns the entry of `slot`; zero for a slot that the clock does not have.
@@ -68,7 +116,7 @@ impl<const N: usize> VectorClock<N> {
     /// Sets the entry of `slot`, and says whether the clock has it.
     #[must_use = "a clock without that slot is left as it was"]
     pub fn set(&mut self, slot: u16, value: u64) -> bool {
-        match self.entries.get_mut(usize::from(slot)) {
+        match self.entry(slot) {
             Some(entry) => {
                 *entry = value;
                 true
@@ -83,24 +131,23 @@ impl<const N: usize> VectorClock<N> {
     /// that is at its end.
     #[must_use = "the tick may have been refused"]
     pub fn tick(&mut self, slot: u16) -> Option<u64> {
-        let entry = self.entries.get_mut(usize::from(slot))?;
+        let entry = self.entry(slot)?;
         *entry = entry.checked_add(1)?;
         Some(*entry)
     }
 
     /// Whether no entry of `other` is greater than that of this clock.
     pub fn dominates(&self, other: &Self) -> bool {
-        self.entries
-            .iter()
-            .zip(other.entries.iter())
-            .all(|(a, b)| a >= b)
+        self.entries.iter().zip(other.used()).all(|(a, b)| a >= b)
     }
 
     /// Raises each entry to that of `other`: the least clock that dominates both.
     pub fn merge(&mut self, other: &Self) {
-        for (a, b) in self.entries.iter_mut().zip(other.entries.iter()) {
+        for (a, b) in self.entries.iter_mut().zip(other.used()) {
             *a = (*a).max(*b);
         }
+        // INVARIANT: behind both ends all are zero.
+        self.end = self.end.max(other.end);
     }
 
     /// Turns the clock of a validator's last vote into the smallest one that its next vote needs.
@@ -120,7 +167,7 @@ impl<const N: usize> VectorClock<N> {
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         // A `zip` with `u16` numbers ends with the last number that the encoding has.
         (0..=u16::MAX)
-            .zip(self.entries.iter().copied())
+            .zip(self.used().iter().copied())
             .filter(|&(_, value)| value != 0)
     }
 
@@ -220,6 +267,12 @@ impl<'a> ClaimedClock<'a> {
         Ok(Self { bytes })
     }
 
+    /// Takes the encoding of a clock that was decoded once already.
+    pub(super) fn skim(bytes: &'a [u8]) -> Self {
+        // INVARIANT: by the caller, who has kept the bytes as they were.
+        Self { bytes }
+    }
+
     /// Takes a `u16` number of entries and that many entries.
     pub(super) fn take(reader: &mut Reader<'a>) -> wire::Result<Self> {
         let entries = usize::from(reader.u16()?);
@@ -253,10 +306,92 @@ impl<'a> ClaimedClock<'a> {
     }
 
     /// Returns the entry of `slot`; zero when there is none.
+    #[inline]
     pub fn get(&self, slot: u16) -> u64 {
-        self.iter()
-            .find(|&(at, _)| at == slot)
+        // Most clocks leave no slot out before it.
+        let start = usize::from(slot).saturating_mul(ENTRY_LEN);
+        let there = self.bytes.get(start..start.saturating_add(ENTRY_LEN));
+        match there.map(entry) {
+            Some((at, value)) if at == slot => value,
+            _ => self.search(slot),
+        }
+    }
+
+    /// [`ClaimedClock::get`] in a clock that leaves slots out.
+    fn search(&self, slot: u16) -> u64 {
+        // Slots ascend from 0 on, so it is not behind the place of its number.
+        let end = usize::from(slot).saturating_mul(ENTRY_LEN);
+        let before = self.bytes.get(..end).unwrap_or(self.bytes);
+        before
+            .rchunks_exact(ENTRY_LEN)
+            .map(entry)
+            .find(|&(at, _)| at <= slot)
+            .filter(|&(at, _)| at == slot)
             .map_or(0, |(_, value)| value)
+    }
+
+    /// Whether the entries are those of the first slots, with none left out.
+    fn is_dense(&self) -> bool {
+        // Slots ascend from 0 on: none is left out when the last one is in the place of its number.
+        let last = self.bytes.rchunks_exact(ENTRY_LEN).next();
+        last.is_some_and(|last| usize::from(entry(last).0).wrapping_add(1) == self.count())
+    }
+
+    /// Compares the clock with the last one of the same validator and with that of the node, in one
+    /// walk.
+    ///
+    /// Returns how many entries are greater than the node's; [`None`] when one is less than that of
+    /// `last`.
+    fn compare<const N: usize>(
+        &self,
+        last: &VectorClock<N>,
+        node: &VectorClock<N>,
+    ) -> Option<usize> {
+        let entries = self.bytes.chunks_exact(ENTRY_LEN).map(entry);
+        let (mut ahead, mut regresses, mut next) = (0usize, false, 0);
+        if self.is_dense() && self.count() <= N {
+            for (((_, value), &last), &node) in entries.zip(&last.entries).zip(&node.entries) {
+                regresses |= value < last;
+                ahead = ahead.wrapping_add(usize::from(value > node));
+            }
+            next = self.count();
+        } else {
+            for (slot, value) in entries {
+                regresses |= value < last.get(slot) || !last.is_zero(next, usize::from(slot));
+                ahead = ahead.wrapping_add(usize::from(value > node.get(slot)));
+                next = usize::from(slot).wrapping_add(1);
+            }
+        }
+        (!regresses && last.is_zero(next, N)).then_some(ahead)
+    }
+
+    /// Whether some entry is greater than that of `other`.
+    pub fn exceeds(&self, other: &ClaimedClock<'_>) -> bool {
+        let mut entries = self.bytes.chunks_exact(ENTRY_LEN).map(entry);
+        let mut others = other.bytes.chunks_exact(ENTRY_LEN).map(entry);
+        if self.is_dense() && other.is_dense() {
+            return self.count() > other.count()
+                || entries
+                    .zip(others)
+                    .any(|((_, value), (_, other))| value > other);
+        }
+        // Both run in ascending order of slot, so one walk compares them.
+        entries.any(|(at, value)| match others.find(|&(slot, _)| slot >= at) {
+            Some((slot, other)) => slot != at || other < value,
+            None => true,
+        })
+    }
+}
+
+/// Reads one entry out of its [`ENTRY_LEN`] bytes.
+#[inline(always)]
+fn entry(bytes: &[u8]) -> (u16, u64) {
+    match *bytes {
+        [a, b, c, d, e, f, g, h, i, j] => (
+            u16::from_be_bytes([a, b]),
+            u64::from_be_bytes([c, d, e, f, g, h, i, j]),
+        ),
+        _ => (0, 0),
     }
 }
 
@@ -314,28 +449,20 @@ pub fn check_vote<const N: usize>(
     if own <= own_last {
         return Err(Refusal::ClockNotLater);
     }
-    // Both run in ascending order of slot, so one walk compares them.
-    let mut entries = claimed.iter().peekable();
-    for (at, value) in last.iter() {
-        while entries.next_if(|&(slot, _)| slot < at).is_some() {}
-        match entries.peek() {
-            Some(&(slot, claim)) if slot == at && claim >= value => {}
-            _ => return Err(Refusal::ClockRegresses),
-        }
-    }
+    let ahead = claimed.compare(last, node).ok_or(Refusal::ClockRegresses)?;
     if own > own_last.saturating_add(limits::CLOCK_LEAP) {
         return Err(Refusal::ClockLeap);
     }
-    if claimed.get(NODE_SLOT) < created {
+    let seen = claimed.get(NODE_SLOT);
+    if seen < created {
         return Err(Refusal::ClockBeforeRequest);
     }
     // What this node has not done yet cannot arrive: only it could have said so.
-    if claimed.get(NODE_SLOT) > node.get(NODE_SLOT) {
+    if seen > node.get(NODE_SLOT) {
         return Err(Refusal::ClockUnseen);
     }
-    let unseen = claimed
-        .iter()
-        .any(|(at, value)| at != slot && value > node.get(at));
+    // The node's own entry is not ahead, and the validator's own entry is what the vote is for.
+    let unseen = ahead > usize::from(own > node.get(slot));
     Ok(if unseen { Timing::Early } else { Timing::Now })
 }
 

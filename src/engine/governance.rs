@@ -23,7 +23,7 @@ pub const MAX_DETAIL: usize = 1 + 4 + 1 + limits::NAME + KEY_LEN;
 pub const MAX_VALIDATOR_RECORD: usize = 2 + 4 + 1 + limits::NAME + KEY_LEN;
 
 /// First byte of an uncompressed point.
-const UNCOMPRESSED: u8 = 4;
+pub(super) const UNCOMPRESSED: u8 = 4;
 
 /// Takes a `str8` that is a name.
 pub(super) fn take_name<'a>(reader: &mut Reader<'a>, field: &'static str) -> wire::Result<&'a str> {
@@ -41,6 +41,14 @@ pub(super) fn put_name(out: &mut Writer<'_>, name: &str, field: &'static str) ->
         return Err(Error::Field(field));
     }
     out.str8(name)
+}
+
+/// Appends the detail of an action on a validator that needs only its name.
+fn put_named(out: &mut Writer<'_>, action: u8, name: &str) -> wire::Result {
+    out.u8(action)?;
+    out.u32(0)?;
+    put_name(out, name, "validator name")?;
+    out.zeros(KEY_LEN)
 }
 
 /// Returns the code of a [`Refusal`] as it is, and refuses any other number.
@@ -96,6 +104,11 @@ pub enum Detail<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// End the quarantine of a validator.
+    ReadmitValidator {
+        /// Its name.
+        name: &'a str,
+    },
     /// Change the mode.
     Mode(Mode),
     /// Let the module be unloaded.
@@ -115,7 +128,9 @@ impl<'a> Detail<'a> {
     /// The operation that has this detail.
     pub fn op(&self) -> Op {
         match self {
-            Self::AddValidator { .. } | Self::RemoveValidator { .. } => Op::Validator,
+            Self::AddValidator { .. }
+            | Self::RemoveValidator { .. }
+            | Self::ReadmitValidator { .. } => Op::Validator,
             Self::Mode(_) => Op::Mode,
             Self::Unload => Op::Unload,
             Self::Recover { .. } => Op::Recover,
@@ -157,9 +172,10 @@ impl<'a> Detail<'a> {
             1 if weight == 0 => Err(Error::Field("weight")),
             1 if key.first() != Some(&UNCOMPRESSED) => Err(Error::Field("public key")),
             1 => Ok(Self::AddValidator { weight, name, key }),
-            2 if weight != 0 => Err(Error::Field("weight")),
-            2 if key.iter().any(|&b| b != 0) => Err(Error::Field("public key")),
+            2 | 3 if weight != 0 => Err(Error::Field("weight")),
+            2 | 3 if key.iter().any(|&b| b != 0) => Err(Error::Field("public key")),
             2 => Ok(Self::RemoveValidator { name }),
+            3 => Ok(Self::ReadmitValidator { name }),
             _ => Err(Error::Field("action")),
         }
     }
@@ -184,12 +200,8 @@ impl<'a> Detail<'a> {
                 put_name(&mut out, name, "validator name")?;
                 out.bytes(key)?;
             }
-            Self::RemoveValidator { name } => {
-                out.u8(2)?;
-                out.u32(0)?;
-                put_name(&mut out, name, "validator name")?;
-                out.zeros(KEY_LEN)?;
-            }
+            Self::RemoveValidator { name } => put_named(&mut out, 2, name)?,
+            Self::ReadmitValidator { name } => put_named(&mut out, 3, name)?,
             Self::Mode(mode) => out.u8(mode as u8)?,
             Self::Unload => out.u8(1)?,
             Self::Recover {

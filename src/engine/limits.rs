@@ -87,6 +87,12 @@ pub const HELD: usize = 32;
 /// Held votes of one validator.
 pub const HELD_PER_VALIDATOR: usize = 4;
 
+/// Remembered votes of one validator, in bytes.
+pub const VOTE_MEMORY: usize = 64 << 10;
+
+/// Evidence of a fault, in bytes.
+pub const EVIDENCE: usize = 3119;
+
 /// Payload of one event, in bytes.
 pub const EVENT_PAYLOAD: usize = 8192;
 
@@ -122,5 +128,6 @@ const _: () = assert!(POLICY_TEXT <= u32::MAX as usize);
 const _: () = assert!(NAME <= u8::MAX as usize);
 // A slot is a `u16` from 1 to VALIDATORS.
 const _: () = assert!(VALIDATORS < u16::MAX as usize);
-// The encoding of a request fits an event.
+// The encoding of a request fits an event, and so does evidence.
 const _: () = assert!(REQUEST <= EVENT_PAYLOAD);
+const _: () = assert!(EVIDENCE <= EVENT_PAYLOAD);

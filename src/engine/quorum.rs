@@ -5,6 +5,7 @@
 //! See "Decision" in `Documentation/wire-format.rst`. All arithmetic is on integers, and none of it
 //! can overflow: see the assertions below.
 
+use super::event::Tally;
 use super::limits;
 use super::refusal::Refusal;
 
@@ -222,15 +223,22 @@ impl Electorate {
 ///
 /// # Invariants
 ///
-/// `1 <= total <= MAX_TOTAL_WEIGHT`, `approve + deny <= total`, and the threshold is within its
-/// limits.
+/// `1 <= total <= MAX_TOTAL_WEIGHT`, `approve + deny + quarantined <= total`, the threshold is within
+/// its limits, and `approved` is a part of `voted`, which has no bit in common with `barred`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ballot {
     threshold_bp: u16,
     total: u64,
+    /// Slots whose vote counts.
     voted: u128,
+    /// Those of them that approve.
+    approved: u128,
+    /// Slots whose vote can no longer count.
+    barred: u128,
     approve: u64,
     deny: u64,
+    /// Weight of the barred slots.
+    quarantined: u64,
 }
 
 impl Ballot {
@@ -256,8 +264,11 @@ impl Ballot {
             threshold_bp,
             total,
             voted: 0,
+            approved: 0,
+            barred: 0,
             approve: 0,
             deny: 0,
+            quarantined: 0,
         })
     }
 
@@ -267,13 +278,16 @@ impl Ballot {
     ///
     /// [`Refusal::VoteClosedRequest`] when the ballot is decided,
     /// [`Refusal::VoteUnknownValidator`] for a slot that is not 1 to 128,
-    /// [`Refusal::VoteDuplicate`] for a second vote, [`Refusal::ValidatorWeight`] for weight 0 or
+    /// [`Refusal::VoteQuarantined`] for a barred one, [`Refusal::VoteDuplicate`] for a second vote, [`Refusal::ValidatorWeight`] for weight 0 or
     /// one that passes the total. Nothing is counted then.
     pub fn cast(&mut self, slot: u16, weight: u32, verdict: Verdict) -> Result<Outcome, Refusal> {
         if self.outcome() != Outcome::Open {
             return Err(Refusal::VoteClosedRequest);
         }
         let bit = slot_bit(slot).ok_or(Refusal::VoteUnknownValidator)?;
+        if self.barred & bit != 0 {
+            return Err(Refusal::VoteQuarantined);
+        }
         if self.voted & bit != 0 {
             return Err(Refusal::VoteDuplicate);
         }
@@ -282,24 +296,93 @@ impl Ballot {
             return Err(Refusal::ValidatorWeight);
         }
         // INVARIANT: the weight is at most what had not voted yet.
-        let side = match verdict {
-            Verdict::Approve => &mut self.approve,
-            Verdict::Deny => &mut self.deny,
-        };
+        let side = self.side(verdict);
         *side = side.saturating_add(weight);
         self.voted |= bit;
+        if verdict == Verdict::Approve {
+            self.approved |= bit;
+        }
         Ok(self.outcome())
+    }
+
+    /// The weight that says so.
+    fn side(&mut self, verdict: Verdict) -> &mut u64 {
+        match verdict {
+            Verdict::Approve => &mut self.approve,
+            Verdict::Deny => &mut self.deny,
+        }
+    }
+
+    /// Raises the threshold to `bp` basis points, at most to a whole; a higher one stays.
+    pub fn raise_to(&mut self, bp: u16) {
+        // INVARIANT: between what it was and its greatest value.
+        self.threshold_bp = self.threshold_bp.max(bp.min(limits::THRESHOLD_MAX_BP));
+    }
+
+    /// Takes the vote of a quarantined validator back, if there is one, and lets it cast none. A
+    /// slot that is barred already, or is none, changes nothing.
+    ///
+    /// `weight` is that of its vote. All other weights stay what they were, so this never makes
+    /// approval easier; a ballot that was granted may be open or denied afterwards.
+    pub fn bar(&mut self, slot: u16, weight: u32) {
+        let Some(bit) = slot_bit(slot).filter(|bit| self.barred & bit == 0) else {
+            return;
+        };
+        let weight = u64::from(weight);
+        if let Some(verdict) = self.verdict(slot) {
+            let side = self.side(verdict);
+            *side = side.saturating_sub(weight);
+        }
+        // INVARIANT: what did not vote, or does not any more, is a part of the outstanding weight.
+        self.quarantined = self
+            .quarantined
+            .saturating_add(weight.min(self.outstanding()));
+        self.voted &= !bit;
+        self.approved &= !bit;
+        self.barred |= bit;
     }
 
     /// The state that the votes so far amount to.
     pub fn outcome(&self) -> Outcome {
         let wanted = self.wanted();
-        if self.approve.saturating_mul(BASIS) >= wanted {
+        let possible = self
+            .total
+            .saturating_sub(self.deny)
+            .saturating_sub(self.quarantined);
+        if self.is_backed() {
             Outcome::Granted
-        } else if self.total.saturating_sub(self.deny).saturating_mul(BASIS) < wanted {
+        } else if possible.saturating_mul(BASIS) < wanted {
             Outcome::Denied
         } else {
             Outcome::Open
+        }
+    }
+
+    /// Whether the approving weight reaches the threshold.
+    pub fn is_backed(&self) -> bool {
+        self.approve.saturating_mul(BASIS) >= self.wanted()
+    }
+
+    /// What more than half of all weight has said, if so much has said the same.
+    pub fn majority(&self) -> Option<Verdict> {
+        let most = |weight: u64| weight.saturating_mul(2) > self.total;
+        if most(self.approve) {
+            Some(Verdict::Approve)
+        } else if most(self.deny) {
+            Some(Verdict::Deny)
+        } else {
+            None
+        }
+    }
+
+    /// The weights and the threshold, as events carry them.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            approve: self.approve,
+            deny: self.deny,
+            total: self.total,
+            quarantined: self.quarantined,
+            threshold_bp: self.threshold_bp,
         }
     }
 
@@ -308,16 +391,42 @@ impl Ballot {
         self.wanted().div_ceil(BASIS).saturating_sub(self.approve)
     }
 
-    /// Weight of those who have not voted.
+    /// Weight of those who have not voted and may.
     pub fn outstanding(&self) -> u64 {
         self.total
             .saturating_sub(self.approve)
             .saturating_sub(self.deny)
+            .saturating_sub(self.quarantined)
     }
 
-    /// Whether the validator in `slot` has voted.
+    /// Whether the validator in `slot` has voted, and its vote counts.
     pub fn has_voted(&self, slot: u16) -> bool {
         slot_bit(slot).is_some_and(|bit| self.voted & bit != 0)
+    }
+
+    /// What the validator in `slot` says; [`None`] when it has no vote that counts.
+    pub fn verdict(&self, slot: u16) -> Option<Verdict> {
+        let bit = slot_bit(slot).filter(|bit| self.voted & bit != 0)?;
+        Some(if self.approved & bit != 0 {
+            Verdict::Approve
+        } else {
+            Verdict::Deny
+        })
+    }
+
+    /// Slots whose vote counts: bit `s - 1` is that of slot `s`. No barred one is among them.
+    pub fn voted(&self) -> u128 {
+        self.voted
+    }
+
+    /// Slots whose vote counts and approves, likewise.
+    pub fn approved(&self) -> u128 {
+        self.approved
+    }
+
+    /// Weight of the barred slots.
+    pub fn barred(&self) -> u64 {
+        self.quarantined
     }
 
     /// Number of votes.

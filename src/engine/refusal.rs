@@ -283,6 +283,28 @@ refusals! {
     StateCurrent = 90, "state_current", EINVAL, "there is nothing to recover; a current state is given back with tcpctl state restore, and only to a locked node";
     /// No room to hold a vote whose causes have not arrived.
     HeldLimit = 91, "held_limit", EAGAIN, "no room to hold a vote whose causes have not arrived; submit the votes that it has seen first, then this one again";
+    /// The vote names another slot than this validator has here.
+    VoteSlot = 92, "vote_slot", ENOKEY, "the vote names another slot than this validator has here; read the request again and sign anew";
+    /// The validator is quarantined, or this vote proves a fault of it.
+    VoteQuarantined = 93, "vote_quarantined", EKEYREJECTED, "the validator is quarantined, or this vote proves a fault of it; see tcpctl evidence list";
+    /// The evidence cannot be decoded, or is not in its one order.
+    EvidenceMalformed = 94, "evidence_malformed", EINVAL, "the evidence cannot be decoded, or is not in its one order; make it with tcpctl evidence make";
+    /// The two votes do not contradict each other in the way that is named.
+    EvidenceNone = 95, "evidence_none", EINVAL, "the two votes do not contradict each other in the way that is named; look at both with tcpctl evidence verify";
+    /// The key is not enrolled here.
+    EvidenceUnknown = 96, "evidence_unknown", ENOKEY, "the key in the evidence is not enrolled here; compare with tcpctl validator list";
+    /// The validator is quarantined already.
+    EvidenceKnown = 97, "evidence_known", EALREADY, "the validator is quarantined already; see tcpctl evidence list";
+    /// The validator was readmitted after this.
+    EvidenceExpired = 98, "evidence_expired", ESTALE, "the validator was readmitted after this; only newer evidence counts";
+    /// A signature of the evidence does not verify.
+    EvidenceForged = 99, "evidence_forged", EKEYREJECTED, "a signature in the evidence does not verify; check it with tcpctl evidence verify";
+    /// The key is quarantined; it can only be readmitted.
+    ValidatorQuarantined = 100, "validator_quarantined", EEXIST, "the key is quarantined and cannot be enrolled again; enrol a new key";
+    /// The validator is not quarantined.
+    ValidatorTrusted = 101, "validator_trusted", EINVAL, "the validator is not quarantined, so there is nothing to end; see tcpctl validator list";
+    /// The validator was readmitted too often, or its votes have an impossible clock.
+    ReadmitLimit = 102, "readmit_limit", ENOSPC, "the validator was readmitted too often, or signed a clock that no node had; remove it and enrol a new key";
 }
 
 impl Refusal {

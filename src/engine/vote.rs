@@ -26,7 +26,7 @@ use super::wire::{
 };
 
 /// First bytes of a vote.
-pub const MAGIC: &[u8; 8] = b"TCPLVOT1";
+pub const MAGIC: &[u8; 8] = b"TCPLVOT2";
 
 /// Bytes of a vote before its clock.
 pub const FIXED_LEN: usize = 156;
@@ -53,6 +53,8 @@ pub struct Vote<'a> {
     pub validator: &'a [u8; 32],
     /// What the validator says.
     pub verdict: Verdict,
+    /// The validator's place in the node's clock, 1 to 128.
+    pub slot: u16,
     /// The vote is not accepted after this, in milliseconds of the node's `CLOCK_BOOTTIME`.
     pub expires_ms: u64,
     /// Digest of the reason's text, [`NO_REASON`] without one.
@@ -62,15 +64,25 @@ pub struct Vote<'a> {
 }
 
 impl<'a> Vote<'a> {
-    /// Takes a vote off the front of a record.
-    fn take(reader: &mut Reader<'a>) -> wire::Result<Self> {
+    /// Takes a vote off the front of a record; `decode` makes the clock of its bytes.
+    fn take(
+        reader: &mut Reader<'a>,
+        decode: fn(&'a [u8]) -> wire::Result<ClaimedClock<'a>>,
+    ) -> wire::Result<Self> {
         reader.magic(MAGIC)?;
+        // One look at the length is enough for all of it.
+        let fixed: &'a [u8; FIXED_LEN - MAGIC.len()] = reader.array()?;
+        let clock = reader;
+        let mut reader = Reader::new(fixed);
         let node = reader.array()?;
         let epoch = reader.u64()?;
         let request = reader.array()?;
         let validator = reader.array()?;
         let verdict = Verdict::from_u8(reader.u8()?).ok_or(Error::Field("verdict"))?;
-        reader.reserved(1)?;
+        let slot = u16::from(reader.u8()?);
+        if !(1..=limits::VALIDATORS).contains(&usize::from(slot)) {
+            return Err(Error::Field("slot"));
+        }
         let entries = usize::from(reader.u16()?);
         if !(1..=clock::SLOTS).contains(&entries) {
             return Err(Error::Field("clock entries"));
@@ -84,9 +96,10 @@ impl<'a> Vote<'a> {
             request,
             validator,
             verdict,
+            slot,
             expires_ms,
             reason_digest,
-            clock: ClaimedClock::decode(reader.bytes(len)?)?,
+            clock: decode(clock.bytes(len)?)?,
         })
     }
 
@@ -97,21 +110,30 @@ impl<'a> Vote<'a> {
     /// [`Refusal::VoteMalformed`] or [`Refusal::VoteVersion`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let mut reader = Reader::new(bytes);
-        let vote = Self::take(&mut reader)?;
+        let vote = Self::take(&mut reader, ClaimedClock::decode)?;
         reader.end()?;
         Ok(vote)
+    }
+
+    /// The validator's own entry: that of its slot in the clock, 0 when there is none.
+    pub fn own(&self) -> u64 {
+        self.clock.get(self.slot)
     }
 
     /// Writes what the validator signs and returns its length, at most [`MAX_SIGNED`].
     ///
     /// # Errors
     ///
-    /// [`Error::NoSpace`], or [`Error::Field`] for a clock without entries.
+    /// [`Error::NoSpace`], or [`Error::Field`] for a clock without entries or a slot out of range.
     pub fn encode_signed(&self, out: &mut [u8]) -> wire::Result<usize> {
         let entries = self.clock.count();
         if entries == 0 {
             return Err(Error::Field("clock entries"));
         }
+        let slot = u8::try_from(self.slot)
+            .ok()
+            .filter(|&slot| (1..=limits::VALIDATORS).contains(&usize::from(slot)))
+            .ok_or(Error::Field("slot"))?;
         let mut out = Writer::new(out);
         out.bytes(MAGIC)?;
         out.bytes(self.node)?;
@@ -119,7 +141,7 @@ impl<'a> Vote<'a> {
         out.bytes(self.request)?;
         out.bytes(self.validator)?;
         out.u8(self.verdict as u8)?;
-        out.zeros(1)?;
+        out.u8(slot)?;
         out.u16(u16::try_from(entries).map_err(|_| Error::Field("clock entries"))?)?;
         out.u64(self.expires_ms)?;
         out.bytes(self.reason_digest)?;
@@ -165,6 +187,47 @@ pub fn reason_digest<D: Digest>(reason: &str) -> [u8; 32] {
     }
 }
 
+/// A vote with its signature: what proves that the validator said it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SignedVote<'a> {
+    /// The bytes that the signature covers.
+    pub signed: &'a [u8],
+    /// What they say.
+    pub vote: Vote<'a>,
+    /// The signature, in its canonical encoding. Whether it verifies is not known yet.
+    pub signature: &'a [u8],
+}
+
+impl<'a> SignedVote<'a> {
+    /// Decodes the signed part, and looks at the encoding of the signature.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::VoteMalformed`], [`Refusal::VoteVersion`] or [`Refusal::VoteMalleable`].
+    pub fn decode(signed: &'a [u8], signature: &'a [u8]) -> Result<Self, Refusal> {
+        let vote = Vote::decode(signed)?;
+        der::decode(signature)?;
+        Ok(Self {
+            signed,
+            vote,
+            signature,
+        })
+    }
+
+    /// Takes parts that were decoded once already, without looking at the clock and the signature
+    /// again.
+    pub(super) fn skim(signed: &'a [u8], signature: &'a [u8]) -> wire::Result<Self> {
+        let vote = Vote::take(&mut Reader::new(signed), |bytes| {
+            Ok(ClaimedClock::skim(bytes))
+        })?;
+        Ok(Self {
+            signed,
+            vote,
+            signature,
+        })
+    }
+}
+
 /// A vote with its signature and reason: a view of the bytes that files and netlink carry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VoteRecord<'a> {
@@ -187,7 +250,7 @@ impl<'a> VoteRecord<'a> {
     /// signature that is not in its canonical encoding.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let mut reader = Reader::new(bytes);
-        let vote = Vote::take(&mut reader)?;
+        let vote = Vote::take(&mut reader, ClaimedClock::decode)?;
         let signed_len = bytes.len().saturating_sub(reader.rest().len());
         let signed = bytes.get(..signed_len).ok_or(Refusal::VoteMalformed)?;
         let signature_len = reader.u16()?;
@@ -204,6 +267,15 @@ impl<'a> VoteRecord<'a> {
             signature,
             reason,
         })
+    }
+
+    /// The vote without its reason.
+    pub fn signed_vote(&self) -> SignedVote<'a> {
+        SignedVote {
+            signed: self.signed,
+            vote: self.vote,
+            signature: self.signature,
+        }
     }
 
     /// Step 7: the reason is the one that was signed.
@@ -260,6 +332,8 @@ pub struct RequestState {
 pub struct ValidatorState<'a, const N: usize> {
     /// Place in the vector clock.
     pub slot: u16,
+    /// Whether the validator is quarantined.
+    pub quarantined: bool,
     /// Whether the validator has voted on this request.
     pub voted: bool,
     /// Clock of the last accepted vote, zeros at first.
@@ -306,6 +380,12 @@ pub fn check<D: Digest, const N: usize>(
         .validator
         .as_ref()
         .ok_or(Refusal::VoteUnknownValidator)?;
+    if vote.slot != validator.slot {
+        return Err(Refusal::VoteSlot);
+    }
+    if validator.quarantined {
+        return Err(Refusal::VoteQuarantined);
+    }
     vote.check_expiry(situation.now_ms, request.expires_ms)?;
     if validator.voted {
         return Err(Refusal::VoteDuplicate);

@@ -446,7 +446,7 @@ impl World {
             policy: change.to_string().into_bytes(),
             ..Sample::new()
         };
-        let mut bytes = vec![0; 1024];
+        let mut bytes = vec![0; 2048];
         let len = sample.encode_in(&mut bytes).unwrap();
         bytes.truncate(len);
         self.staged.push(bytes.clone());

@@ -27,7 +27,7 @@ fn detail(detail: &Detail<'_>) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-fn details() -> [Detail<'static>; 6] {
+fn details() -> [Detail<'static>; 7] {
     [
         Detail::AddValidator {
             weight: 3,
@@ -43,6 +43,7 @@ fn details() -> [Detail<'static>; 6] {
             state: 5,
             found: 9,
         },
+        Detail::ReadmitValidator { name: "bob" },
     ]
 }
 
@@ -90,14 +91,23 @@ fn each_field_of_a_detail_is_judged() {
         Detail::decode(Op::Validator, &bytes).map(|_| ())
     };
     assert_eq!(changed(&add, 0, 0), Err(Error::Field("action")));
-    assert_eq!(changed(&add, 0, 3), Err(Error::Field("action")));
+    assert_eq!(changed(&add, 0, 4), Err(Error::Field("action")));
     assert_eq!(changed(&add, 4, 0), Err(Error::Field("weight")));
     assert_eq!(changed(&add, 6, b'/'), Err(Error::Field("validator name")));
     assert_eq!(changed(&add, 6, 0xff), Err(Error::Field("validator name")));
     assert_eq!(changed(&add, 11, 2), Err(Error::Field("public key")));
-    assert_eq!(changed(&remove, 4, 1), Err(Error::Field("weight")));
-    assert_eq!(changed(&remove, 9, 4), Err(Error::Field("public key")));
-    assert_eq!(changed(&remove, 73, 4), Err(Error::Field("public key")));
+    let readmit = detail(&details()[6]);
+    for named in [&remove, &readmit] {
+        assert_eq!(changed(named, 4, 1), Err(Error::Field("weight")));
+        assert_eq!(changed(named, 9, 4), Err(Error::Field("public key")));
+        assert_eq!(changed(named, 73, 4), Err(Error::Field("public key")));
+    }
+    // The two differ in the action only, and what enrols is neither.
+    assert_eq!((remove[0], readmit[0]), (2, 3));
+    assert_eq!(remove[1..], readmit[1..]);
+    for action in [2, 3] {
+        assert_eq!(changed(&add, 0, action), Err(Error::Field("weight")));
+    }
     for byte in [0, 3, 255] {
         assert_eq!(Detail::decode(Op::Mode, &[byte]), Err(Error::Field("mode")));
     }
@@ -112,7 +122,7 @@ fn each_field_of_a_detail_is_judged() {
         hex(&recover),
         "0049".to_owned() + "0000000000000005" + "0000000000000009"
     );
-    for reason in [0u16, 92, u16::MAX] {
+    for reason in [0u16, 103, u16::MAX] {
         let bytes = [&reason.to_be_bytes(), &recover[2..]].concat();
         assert_eq!(
             Detail::decode(Op::Recover, &bytes),
@@ -146,6 +156,7 @@ fn each_field_of_a_detail_is_judged() {
             "public key",
         ),
         (Detail::RemoveValidator { name: "a b" }, "validator name"),
+        (Detail::ReadmitValidator { name: "" }, "validator name"),
         (
             Detail::Recover {
                 reason: 0,
@@ -244,6 +255,7 @@ proptest! {
         for value in [
             Detail::AddValidator { weight, name: &name, key: &key },
             Detail::RemoveValidator { name: &name },
+            Detail::ReadmitValidator { name: &name },
         ] {
             let bytes = detail(&value);
             prop_assert_eq!(Detail::decode(Op::Validator, &bytes), Ok(value));

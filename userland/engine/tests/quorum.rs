@@ -2,6 +2,7 @@
 
 //! Weights, votes and the threshold, against exact arithmetic.
 
+use engine::event::Tally;
 use engine::quorum::{
     Ballot,
     Electorate,
@@ -13,9 +14,14 @@ use proptest::prelude::*;
 
 /// What the document says, in numbers that cannot round or overflow.
 fn reference(bp: u16, total: u64, approve: u64, deny: u64) -> Outcome {
+    reference_with(bp, total, approve, deny, 0)
+}
+
+/// The same with quarantined weight.
+fn reference_with(bp: u16, total: u64, approve: u64, deny: u64, barred: u64) -> Outcome {
     let (bp, total) = (u128::from(bp), u128::from(total));
     let granted = u128::from(approve) * 10_000 >= bp * total;
-    let denied = (total - u128::from(deny)) * 10_000 < bp * total;
+    let denied = (total - u128::from(deny) - u128::from(barred)) * 10_000 < bp * total;
     assert!(!(granted && denied), "granted and denied at once");
     if granted {
         Outcome::Granted
@@ -180,6 +186,206 @@ fn a_decided_ballot_is_closed() {
 }
 
 #[test]
+fn a_threshold_only_rises() {
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    for (bp, wanted) in [
+        (0, 7500),
+        (7499, 7500),
+        (7500, 7500),
+        (9000, 9000),
+        (8000, 9000),
+        (10_000, 10_000),
+        (u16::MAX, 10_000),
+        (5001, 10_000),
+    ] {
+        ballot.raise_to(bp);
+        assert_eq!(ballot.threshold_bp(), wanted);
+    }
+    // What was enough is not any more, and what may still come is too little.
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    assert_eq!(ballot.cast(1, 80, Verdict::Approve), Ok(Outcome::Granted));
+    assert!(ballot.is_backed());
+    ballot.raise_to(9000);
+    assert_eq!((ballot.outcome(), ballot.needed()), (Outcome::Open, 10));
+    assert!(!ballot.is_backed());
+    assert_eq!(ballot.cast(2, 10, Verdict::Deny), Ok(Outcome::Open));
+    assert_eq!(ballot.cast(3, 1, Verdict::Deny), Ok(Outcome::Denied));
+}
+
+#[test]
+fn a_barred_vote_is_taken_back_and_comes_no_more() {
+    for verdict in [Verdict::Approve, Verdict::Deny] {
+        let mut ballot = Ballot::new(7500, 100).unwrap();
+        ballot.cast(1, 20, verdict).unwrap();
+        ballot.cast(2, 5, Verdict::Approve).unwrap();
+        ballot.cast(3, 4, Verdict::Deny).unwrap();
+        assert_eq!(ballot.verdict(1), Some(verdict));
+        ballot.bar(1, 20);
+        assert_eq!(
+            (ballot.approve(), ballot.deny(), ballot.barred()),
+            (5, 4, 20)
+        );
+        assert_eq!((ballot.total(), ballot.outstanding()), (100, 71));
+        assert_eq!((ballot.voted(), ballot.approved()), (0b110, 0b010));
+        assert_eq!(ballot.votes(), 2);
+        assert!(!ballot.has_voted(1));
+        assert_eq!(ballot.verdict(1), None);
+        assert_eq!(
+            ballot.tally(),
+            Tally {
+                approve: 5,
+                deny: 4,
+                total: 100,
+                quarantined: 20,
+                threshold_bp: 7500,
+            }
+        );
+        // Once is enough, and neither another weight nor another slot does more.
+        let before = ballot.clone();
+        for (slot, weight) in [
+            (1, 20),
+            (1, 1),
+            (1, u32::MAX),
+            (0, 5),
+            (129, 5),
+            (u16::MAX, 5),
+        ] {
+            ballot.bar(slot, weight);
+            assert_eq!(ballot, before);
+        }
+        for verdict in [Verdict::Approve, Verdict::Deny] {
+            assert_eq!(ballot.cast(1, 20, verdict), Err(Refusal::VoteQuarantined));
+        }
+        assert_eq!(ballot, before);
+    }
+}
+
+#[test]
+fn who_has_not_voted_is_barred_alike() {
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    ballot.bar(7, 25);
+    assert_eq!((ballot.barred(), ballot.outstanding()), (25, 75));
+    assert_eq!(ballot.outcome(), Outcome::Open);
+    assert_eq!(
+        ballot.cast(7, 25, Verdict::Approve),
+        Err(Refusal::VoteQuarantined)
+    );
+    assert_eq!(
+        ballot.cast(1, 76, Verdict::Approve),
+        Err(Refusal::ValidatorWeight)
+    );
+    assert_eq!(ballot.cast(1, 75, Verdict::Approve), Ok(Outcome::Granted));
+    // One more, and approval is impossible from the beginning.
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    ballot.bar(7, 26);
+    assert_eq!(ballot.outcome(), Outcome::Denied);
+    assert_eq!(
+        ballot.cast(1, 1, Verdict::Approve),
+        Err(Refusal::VoteClosedRequest)
+    );
+    // No weight passes the total.
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    ballot.bar(1, u32::MAX);
+    assert_eq!((ballot.barred(), ballot.outstanding()), (100, 0));
+}
+
+#[test]
+fn a_grant_without_its_votes_is_not_backed() {
+    let mut ballot = Ballot::new(7500, 100).unwrap();
+    ballot.cast(1, 40, Verdict::Approve).unwrap();
+    ballot.cast(2, 37, Verdict::Approve).unwrap();
+    assert!(ballot.is_backed());
+    // Who has not voted takes nothing away.
+    ballot.bar(3, 23);
+    assert!(ballot.is_backed());
+    assert_eq!(ballot.outcome(), Outcome::Granted);
+    ballot.bar(2, 37);
+    assert!(!ballot.is_backed());
+    assert_eq!(ballot.outcome(), Outcome::Denied);
+}
+
+/// Quarantined weight of 100 that leaves a request open at just that threshold, and one more.
+#[test]
+fn quarantine_denies_at_the_exact_weight() {
+    for (bp, open) in [
+        (5001, 49),
+        (6667, 33),
+        (7500, 25),
+        (7501, 24),
+        (9000, 10),
+        (9999, 0),
+        (10_000, 0),
+    ] {
+        for (weight, wanted) in [(open, Outcome::Open), (open + 1, Outcome::Denied)] {
+            let mut ballot = Ballot::new(bp, 100).unwrap();
+            ballot.bar(1, weight);
+            assert_eq!(
+                ballot.outcome(),
+                wanted,
+                "{bp} basis points, weight {weight}"
+            );
+            // Denials and quarantine add up.
+            let mut ballot = Ballot::new(bp, 100).unwrap();
+            if weight >= 2 {
+                ballot.bar(1, weight - 1);
+                assert_eq!(ballot.cast(2, 1, Verdict::Deny), Ok(wanted));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_majority_is_more_than_half_of_all_weight() {
+    for (approve, deny, wanted) in [
+        (0, 0, None),
+        (50, 0, None),
+        (51, 0, Some(Verdict::Approve)),
+        (0, 50, None),
+        (0, 51, Some(Verdict::Deny)),
+        (49, 51, Some(Verdict::Deny)),
+        (50, 50, None),
+        (51, 49, Some(Verdict::Approve)),
+    ] {
+        let mut ballot = Ballot::new(5001, 100).unwrap();
+        for (slot, weight, verdict) in [(1, approve, Verdict::Approve), (2, deny, Verdict::Deny)] {
+            if weight != 0 && ballot.outcome() == Outcome::Open {
+                ballot.cast(slot, weight, verdict).unwrap();
+            }
+        }
+        if u64::from(approve + deny) == ballot.approve() + ballot.deny() {
+            assert_eq!(ballot.majority(), wanted, "{approve} to {deny}");
+        }
+    }
+    // Of all weight: what was barred is a part of it.
+    let mut ballot = Ballot::new(5001, 100).unwrap();
+    ballot.cast(1, 10, Verdict::Deny).unwrap();
+    ballot.cast(2, 45, Verdict::Deny).unwrap();
+    assert_eq!(ballot.majority(), Some(Verdict::Deny));
+    ballot.bar(1, 10);
+    assert_eq!(ballot.majority(), None);
+}
+
+#[test]
+fn the_bits_are_those_of_the_slots() {
+    let mut ballot = Ballot::new(10_000, 1000).unwrap();
+    for (slot, verdict) in [
+        (1, Verdict::Approve),
+        (3, Verdict::Approve),
+        (128, Verdict::Approve),
+    ] {
+        ballot.cast(slot, 1, verdict).unwrap();
+        assert_eq!(ballot.verdict(slot), Some(verdict));
+    }
+    assert_eq!(ballot.cast(64, 1, Verdict::Deny), Ok(Outcome::Denied));
+    assert_eq!(ballot.verdict(64), Some(Verdict::Deny));
+    assert_eq!(ballot.approved(), 1 | (1 << 2) | (1 << 127));
+    assert_eq!(ballot.voted(), ballot.approved() | (1 << 63));
+    for slot in [0, 2, 127, 129, u16::MAX] {
+        assert_eq!(ballot.verdict(slot), None);
+    }
+}
+
+#[test]
 fn weights_sum_up_to_their_limit_and_no_further() {
     let mut voters = Electorate::new();
     assert_eq!(voters, Electorate::default());
@@ -288,6 +494,70 @@ proptest! {
         }
         if at(more) == Outcome::Denied {
             prop_assert_eq!(at(first), Outcome::Denied);
+        }
+    }
+
+    #[test]
+    fn quarantine_never_makes_approval_easier(
+        // Weight, vote if any, whether it is barred and before or after its vote.
+        people in proptest::collection::vec(
+            (1u32..100, any::<Option<bool>>(), any::<Option<bool>>()),
+            1..=128,
+        ),
+        bp in 5001u16..=10_000,
+        raise in prop_oneof![Just(0u16), 5001u16..=10_000],
+    ) {
+        let total = people.iter().map(|&(weight, ..)| u64::from(weight)).sum();
+        let mut with = Ballot::new(bp, total).unwrap();
+        with.raise_to(raise);
+        let mut without = with.clone();
+        for (slot, &(weight, vote, barred)) in (1..).zip(&people) {
+            if barred == Some(true) {
+                with.bar(slot, weight);
+            }
+            if let Some(yes) = vote {
+                let verdict = if yes { Verdict::Approve } else { Verdict::Deny };
+                if without.outcome() == Outcome::Open {
+                    without.cast(slot, weight, verdict).unwrap();
+                }
+                match with.cast(slot, weight, verdict) {
+                    Ok(_) => {}
+                    Err(refusal) => prop_assert!(
+                        refusal == Refusal::VoteClosedRequest
+                            || refusal == Refusal::VoteQuarantined && barred == Some(true)
+                    ),
+                }
+            }
+            let needed = with.needed();
+            let outcome = with.outcome();
+            if barred.is_some() {
+                with.bar(slot, weight);
+                let once = with.clone();
+                with.bar(slot, weight);
+                prop_assert_eq!(&with, &once);
+            }
+            prop_assert!(with.needed() >= needed);
+            prop_assert!(with.outcome() != Outcome::Granted || outcome == Outcome::Granted);
+            // The whole stays the whole.
+            prop_assert_eq!(with.total(), total);
+            prop_assert_eq!(
+                with.approve() + with.deny() + with.barred() + with.outstanding(),
+                total
+            );
+            prop_assert_eq!(
+                with.outcome(),
+                reference_with(with.threshold_bp(), total, with.approve(), with.deny(), with.barred())
+            );
+            prop_assert_eq!(with.is_backed(), with.outcome() == Outcome::Granted);
+            prop_assert_eq!(with.approved() & !with.voted(), 0);
+        }
+        let weight_of = |bits: u128| -> u64 {
+            (0..).zip(&people).filter(|&(bit, _)| (bits >> bit) & 1 == 1).map(|(_, one)| u64::from(one.0)).sum()
+        };
+        prop_assert_eq!(weight_of(with.approved()), with.approve());
+        prop_assert_eq!(weight_of(with.voted()), with.approve() + with.deny());
+        if with.outcome() == Outcome::Granted {
+            prop_assert_eq!(without.outcome(), Outcome::Granted);
         }
     }
 

@@ -63,7 +63,7 @@ fn the_document_and_the_code_agree() {
         .iter()
         .map(|refusal| (refusal.code(), refusal.name().to_owned(), refusal.errno()))
         .collect();
-    assert!(document.len() >= 75);
+    assert!(document.len() >= 89);
     assert_eq!(document, code);
 }
 

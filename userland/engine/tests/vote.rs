@@ -17,6 +17,7 @@ use engine::vote::{
     encode_record,
     reason_digest,
     RequestState,
+    SignedVote,
     Situation,
     ValidatorState,
     Vote,
@@ -47,7 +48,7 @@ const SIGNATURE_AT: usize = 156 + 20;
 
 fn sample() -> Vec<u8> {
     let key = Key::new("alice");
-    let vote = signed(&key, &REQUEST, Verdict::Approve, CLOCK, REASON);
+    let vote = signed(&key, 2, &REQUEST, Verdict::Approve, CLOCK, REASON);
     record(&key, &vote, REASON)
 }
 
@@ -63,13 +64,18 @@ fn a_record_round_trips_and_verifies() {
     let key = Key::new("alice");
     for verdict in [Verdict::Approve, Verdict::Deny] {
         for reason in ["", REASON, &"r".repeat(256)] {
-            let vote = signed(&key, &REQUEST, verdict, CLOCK, reason);
+            let vote = signed(&key, 2, &REQUEST, verdict, CLOCK, reason);
             let bytes = record(&key, &vote, reason);
             let read = VoteRecord::decode(&bytes).unwrap();
             assert_eq!(read.signed, vote);
             assert_eq!(read.reason, reason);
             assert_eq!(read.vote, Vote::decode(&vote).unwrap());
             assert_eq!(read.vote.verdict, verdict);
+            assert_eq!((read.vote.slot, read.vote.own()), (2, 6));
+            assert_eq!(
+                SignedVote::decode(read.signed, read.signature),
+                Ok(read.signed_vote())
+            );
             assert_eq!(read.vote.node, &NODE);
             assert_eq!(read.vote.epoch, EPOCH);
             assert_eq!(read.vote.request, &REQUEST);
@@ -136,12 +142,14 @@ fn every_extension_is_refused() {
 
 #[test]
 fn each_field_of_a_record_is_judged() {
-    assert_eq!(with(0, b"TCPLVOT2"), Refusal::VoteVersion);
+    assert_eq!(with(0, b"TCPLVOT1"), Refusal::VoteVersion);
     assert_eq!(with(0, b"TCPLREQ1"), Refusal::VoteVersion);
     for verdict in [0, 3, 255] {
         assert_eq!(with(112, &[verdict]), Refusal::VoteMalformed);
     }
-    assert_eq!(with(113, &[1]), Refusal::VoteMalformed);
+    for slot in [0, 129, 255] {
+        assert_eq!(with(113, &[slot]), Refusal::VoteMalformed);
+    }
     for count in [0u16, 1, 3, 129, 130, u16::MAX] {
         assert_eq!(with(114, &count.to_be_bytes()), Refusal::VoteMalformed);
     }
@@ -163,7 +171,7 @@ fn each_field_of_a_record_is_judged() {
 #[test]
 fn a_malleable_signature_is_named_so() {
     let key = Key::new("alice");
-    let vote = signed(&key, &REQUEST, Verdict::Approve, CLOCK, "");
+    let vote = signed(&key, 2, &REQUEST, Verdict::Approve, CLOCK, "");
     let good = p256::ecdsa::Signature::from_der(&key.sign(&vote)).unwrap();
     let (r, s) = good.split_scalars();
     let twin = p256::ecdsa::Signature::from_scalars(r.to_bytes(), (-*s).to_bytes()).unwrap();
@@ -184,7 +192,7 @@ fn a_malleable_signature_is_named_so() {
 fn the_largest_record_fits() {
     let key = Key::new("alice");
     let full: Vec<_> = (0..129).map(|slot| (slot, u64::MAX)).collect();
-    let vote = signed(&key, &REQUEST, Verdict::Deny, &full, "");
+    let vote = signed(&key, 2, &REQUEST, Verdict::Deny, &full, "");
     assert_eq!(vote.len(), MAX_SIGNED);
     let reason = "r".repeat(256);
     let bytes = record(&key, &vote, &reason);
@@ -212,6 +220,13 @@ fn the_largest_record_fits() {
         empty.encode_signed(&mut out),
         Err(Error::Field("clock entries"))
     );
+    for slot in [0, 129, 256, 258, u16::MAX] {
+        let nowhere = Vote {
+            slot,
+            ..Vote::decode(&vote).unwrap()
+        };
+        assert_eq!(nowhere.encode_signed(&mut out), Err(Error::Field("slot")));
+    }
 }
 
 #[test]
@@ -221,14 +236,14 @@ fn no_reason_is_zeros() {
     let key = Key::new("alice");
     // Neither the digest of the empty text, nor a text under zeros, nor another text.
     for (signed_reason, sent) in [("", "x"), ("x", ""), ("x", "y")] {
-        let vote = signed(&key, &REQUEST, Verdict::Deny, CLOCK, signed_reason);
+        let vote = signed(&key, 2, &REQUEST, Verdict::Deny, CLOCK, signed_reason);
         let bytes = record(&key, &vote, sent);
         assert_eq!(
             VoteRecord::decode(&bytes).unwrap().check_reason::<Sha256>(),
             Err(Refusal::VoteReason)
         );
     }
-    let mut vote = signed(&key, &REQUEST, Verdict::Deny, CLOCK, "");
+    let mut vote = signed(&key, 2, &REQUEST, Verdict::Deny, CLOCK, "");
     let digest = <Sha256 as engine::wire::Digest>::sha256(&[]);
     vote[124..156].copy_from_slice(&digest);
     let bytes = record(&key, &vote, "");
@@ -246,6 +261,8 @@ struct Node {
     now_ms: u64,
     request: Option<RequestState>,
     enrolled: bool,
+    slot: u16,
+    quarantined: bool,
     voted: bool,
     last: Vec<(u16, u64)>,
     clock: Vec<(u16, u64)>,
@@ -265,6 +282,8 @@ impl Node {
                 expires_ms: 1_300_000,
             }),
             enrolled: true,
+            slot: 2,
+            quarantined: false,
             voted: false,
             last: vec![(0, 39), (2, 5)],
             clock: vec![(0, 41), (2, 5)],
@@ -280,7 +299,7 @@ impl Node {
             clock
         };
         let key = Key::new("alice");
-        let vote = signed(&key, &REQUEST, Verdict::Approve, &self.claim, REASON);
+        let vote = signed(&key, 2, &REQUEST, Verdict::Approve, &self.claim, REASON);
         let bytes = record(&key, &vote, self.reason);
         let last = clock(&self.last);
         check::<Sha256, SLOTS>(
@@ -291,7 +310,8 @@ impl Node {
                 now_ms: self.now_ms,
                 request: self.request,
                 validator: self.enrolled.then_some(ValidatorState {
-                    slot: 2,
+                    slot: self.slot,
+                    quarantined: self.quarantined,
                     voted: self.voted,
                     last: &last,
                 }),
@@ -315,6 +335,8 @@ const SPOILS: &[Spoil] = &[
         }
     }),
     (Refusal::VoteUnknownValidator, |n| n.enrolled = false),
+    (Refusal::VoteSlot, |n| n.slot = 3),
+    (Refusal::VoteQuarantined, |n| n.quarantined = true),
     (Refusal::VoteExpired, |n| n.now_ms += 1),
     (Refusal::VoteDuplicate, |n| n.voted = true),
     (Refusal::VoteReason, |n| n.reason = "another"),
@@ -388,6 +410,7 @@ proptest! {
         epoch: u64,
         expires_ms: u64,
         approve: bool,
+        slot in 1u16..=128,
         clock in proptest::collection::btree_map(0u16..129, 1u64.., 1..=129),
     ) {
         let clock = entries(&clock.into_iter().collect::<Vec<_>>());
@@ -397,6 +420,7 @@ proptest! {
             request: &request,
             validator: &validator,
             verdict: if approve { Verdict::Approve } else { Verdict::Deny },
+            slot,
             expires_ms,
             reason_digest: &digest,
             clock: ClaimedClock::decode(&clock).unwrap(),
@@ -404,6 +428,8 @@ proptest! {
         let mut out = [0; MAX_SIGNED];
         let len = vote.encode_signed(&mut out).unwrap();
         prop_assert_eq!(Vote::decode(&out[..len]), Ok(vote));
+        let own = vote.clock.iter().find(|&(at, _)| at == slot).map_or(0, |(_, value)| value);
+        prop_assert_eq!(vote.own(), own);
         prop_assert_eq!(vote.encode_signed(&mut out[..len - 1]), Err(Error::NoSpace));
     }
 
