@@ -5,7 +5,9 @@
 //! See "Event and causal chain" in `Documentation/wire-format.rst`.
 
 use super::anchor::Standing;
+use super::byzantine::Fault;
 use super::clock::ClaimedClock;
+use super::evidence::Evidence;
 use super::governance::{
     self,
     Mode,
@@ -15,8 +17,13 @@ use super::limits;
 use super::op::Op;
 use super::quorum::Verdict;
 use super::refusal::Refusal;
+use super::reputation::Kept;
 use super::request::Request;
 use super::vote::VoteRecord;
+use super::watch::{
+    Reason,
+    Rules, //
+};
 use super::wire::{
     self,
     Error,
@@ -39,6 +46,7 @@ const MAX_ERRNO: u16 = 4095;
 // Every payload fits.
 const _: () = assert!(limits::REQUEST <= limits::EVENT_PAYLOAD);
 const _: () = assert!(super::vote::MAX_RECORD <= limits::EVENT_PAYLOAD);
+const _: () = assert!(limits::EVIDENCE <= limits::EVENT_PAYLOAD);
 const _: () = assert!(limits::EVENT_PAYLOAD <= u32::MAX as usize);
 
 macro_rules! kinds {
@@ -131,6 +139,18 @@ kinds! {
     Clock = 27, "CLOCK";
     /// A vote whose causes have not arrived is held; the result is a [`Verdict`].
     Held = 28, "HELD";
+    /// A fault of a validator is proven; the result is a [`Fault`].
+    Quarantined = 29, "QUARANTINED";
+    /// The quarantine of a validator ended.
+    Readmitted = 30, "READMITTED";
+    /// What the watch goes by from now on.
+    Watch = 31, "WATCH";
+    /// An alert starts; the result is a [`Reason`].
+    Alert = 32, "ALERT";
+    /// An alert ends; the result is a [`Reason`].
+    Calm = 33, "CALM";
+    /// The reputation that a validator had when the state was made.
+    Reputation = 34, "REPUTATION";
 }
 
 /// What keeps the past of a load.
@@ -181,6 +201,8 @@ pub enum GrantEnded {
     PolicyChanged = 4,
     /// The validators changed.
     ValidatorsChanged = 5,
+    /// A validator was quarantined, and what still approves is not enough.
+    ValidatorQuarantined = 6,
 }
 
 impl Kind {
@@ -200,7 +222,10 @@ impl Kind {
             | Self::Unpinned
             | Self::Anchored
             | Self::Discarded
-            | Self::Clock => result == 0,
+            | Self::Clock
+            | Self::Readmitted
+            | Self::Watch
+            | Self::Reputation => result == 0,
             Self::Loaded => (SealedBy::Nothing as u16..=SealedBy::Tpm as u16).contains(&result),
             Self::Restored => {
                 (Standing::Current as u16..=Standing::Outdated as u16).contains(&result)
@@ -214,8 +239,11 @@ impl Kind {
                 (Cancelled::Command as u16..=Cancelled::AgentEnded as u16).contains(&result)
             }
             Self::Used => true,
-            Self::GrantEnded => (GrantEnded::Revoked as u16..=GrantEnded::ValidatorsChanged as u16)
+            Self::GrantEnded => (GrantEnded::Revoked as u16
+                ..=GrantEnded::ValidatorQuarantined as u16)
                 .contains(&result),
+            Self::Quarantined => u8::try_from(result).ok().and_then(Fault::from_u8).is_some(),
+            Self::Alert | Self::Calm => Reason::from_u16(result).is_some(),
             Self::Refused => (1..=MAX_ERRNO).contains(&result),
             Self::Audit => result <= MAX_ERRNO,
             Self::VoteRefused | Self::ControlRefused | Self::Recovered => {
@@ -236,6 +264,16 @@ impl Kind {
                 | Self::Mode
                 | Self::Restored
                 | Self::Recovered
+                | Self::Readmitted
+        )
+    }
+
+    /// Whether what the watch has to record by then stands before an event of this kind, with its
+    /// stamp.
+    pub const fn awaits_watch(self) -> bool {
+        matches!(
+            self,
+            Self::Request | Self::Vote | Self::Held | Self::VoteRefused
         )
     }
 }
@@ -434,12 +472,51 @@ pub struct Tally {
     pub deny: u64,
     /// Weight of all validators.
     pub total: u64,
+    /// Weight of those who were quarantined.
+    pub quarantined: u64,
+    /// The threshold that held then, in basis points, 5001 to 10000.
+    pub threshold_bp: u16,
+}
+
+impl Tally {
+    /// Takes a tally.
+    fn take(reader: &mut Reader<'_>) -> wire::Result<Self> {
+        let tally = Self {
+            approve: reader.u64()?,
+            deny: reader.u64()?,
+            total: reader.u64()?,
+            quarantined: reader.u64()?,
+            threshold_bp: reader.u16()?,
+        };
+        tally.check()?;
+        Ok(tally)
+    }
+
+    /// Appends the tally.
+    fn put(&self, out: &mut Writer<'_>) -> wire::Result {
+        self.check()?;
+        out.u64(self.approve)?;
+        out.u64(self.deny)?;
+        out.u64(self.total)?;
+        out.u64(self.quarantined)?;
+        out.u16(self.threshold_bp)
+    }
+
+    /// Checks what both directions demand.
+    fn check(&self) -> wire::Result {
+        if (limits::THRESHOLD_MIN_BP..=limits::THRESHOLD_MAX_BP).contains(&self.threshold_bp) {
+            Ok(())
+        } else {
+            Err(Error::Field("threshold"))
+        }
+    }
 }
 
 /// The payload of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Payload<'a> {
-    /// MODE, CANCELLED, USED, GRANT_ENDED, AGENT_ENDED, VOTE_REFUSED, UNPINNED, DISCARDED.
+    /// MODE, CANCELLED, USED, GRANT_ENDED, AGENT_ENDED, VOTE_REFUSED, UNPINNED, DISCARDED, ALERT,
+    /// CALM.
     None,
     /// LOADED.
     Loaded {
@@ -455,7 +532,7 @@ pub enum Payload<'a> {
         /// Its name.
         name: &'a str,
     },
-    /// VALIDATOR_ADDED and VALIDATOR_REMOVED.
+    /// VALIDATOR_ADDED, VALIDATOR_REMOVED and READMITTED.
     Validator(ValidatorRecord<'a>),
     /// SEALED.
     Sealed {
@@ -531,6 +608,13 @@ pub enum Payload<'a> {
     },
     /// CLOCK.
     Clock(ClaimedClock<'a>),
+    /// QUARANTINED: what [`Evidence::decode`] takes. That the key is that of the votes is checked
+    /// only there.
+    Evidence(&'a [u8]),
+    /// WATCH.
+    Watch(Rules),
+    /// REPUTATION.
+    Reputation(Kept),
 }
 
 impl<'a> Payload<'a> {
@@ -539,7 +623,9 @@ impl<'a> Payload<'a> {
         match kind {
             Kind::Loaded => matches!(self, Self::Loaded { .. }),
             Kind::Policy => matches!(self, Self::Policy { .. }),
-            Kind::ValidatorAdded | Kind::ValidatorRemoved => matches!(self, Self::Validator(_)),
+            Kind::ValidatorAdded | Kind::ValidatorRemoved | Kind::Readmitted => {
+                matches!(self, Self::Validator(_))
+            }
             Kind::Sealed => matches!(self, Self::Sealed { .. }),
             Kind::Request => matches!(self, Self::Request(_)),
             Kind::Vote | Kind::Held => matches!(self, Self::Vote(_)),
@@ -552,6 +638,9 @@ impl<'a> Payload<'a> {
             Kind::Anchored => matches!(self, Self::Anchored { .. }),
             Kind::Recovered => matches!(self, Self::Recovered { .. }),
             Kind::Clock => matches!(self, Self::Clock(_)),
+            Kind::Quarantined => matches!(self, Self::Evidence(_)),
+            Kind::Watch => matches!(self, Self::Watch(_)),
+            Kind::Reputation => matches!(self, Self::Reputation(_)),
             Kind::Mode
             | Kind::Cancelled
             | Kind::Used
@@ -559,7 +648,9 @@ impl<'a> Payload<'a> {
             | Kind::AgentEnded
             | Kind::VoteRefused
             | Kind::Unpinned
-            | Kind::Discarded => matches!(self, Self::None),
+            | Kind::Discarded
+            | Kind::Alert
+            | Kind::Calm => matches!(self, Self::None),
         }
     }
 
@@ -579,7 +670,7 @@ impl<'a> Payload<'a> {
                 digest: reader.array()?,
                 name: governance::take_name(&mut reader, "policy name")?,
             },
-            Kind::ValidatorAdded | Kind::ValidatorRemoved => {
+            Kind::ValidatorAdded | Kind::ValidatorRemoved | Kind::Readmitted => {
                 return Ok(Self::Validator(ValidatorRecord::decode(bytes)?))
             }
             Kind::Sealed => Self::Sealed {
@@ -594,11 +685,7 @@ impl<'a> Payload<'a> {
                 VoteRecord::decode(bytes).map_err(|_| Error::Field("vote record"))?;
                 return Ok(Self::Vote(bytes));
             }
-            Kind::Granted | Kind::Denied | Kind::Expired => Self::Tally(Tally {
-                approve: reader.u64()?,
-                deny: reader.u64()?,
-                total: reader.u64()?,
-            }),
+            Kind::Granted | Kind::Denied | Kind::Expired => Self::Tally(Tally::take(&mut reader)?),
             Kind::Agent => Self::Agent {
                 parent: reader.u64()?,
                 pid: reader.u32()?,
@@ -639,6 +726,12 @@ impl<'a> Payload<'a> {
                 head: reader.array()?,
             },
             Kind::Clock => Self::Clock(ClaimedClock::take(&mut reader)?),
+            Kind::Quarantined => {
+                Evidence::parse(bytes).map_err(|_| Error::Field("evidence"))?;
+                return Ok(Self::Evidence(bytes));
+            }
+            Kind::Watch => Self::Watch(Rules::take(&mut reader)?),
+            Kind::Reputation => Self::Reputation(Kept::take(&mut reader)?),
             Kind::Mode
             | Kind::Cancelled
             | Kind::Used
@@ -646,7 +739,9 @@ impl<'a> Payload<'a> {
             | Kind::AgentEnded
             | Kind::VoteRefused
             | Kind::Unpinned
-            | Kind::Discarded => Self::None,
+            | Kind::Discarded
+            | Kind::Alert
+            | Kind::Calm => Self::None,
         };
         reader.end()?;
         Ok(payload)
@@ -656,8 +751,8 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSpace`], or [`Error::Field`] for a name that could not be decoded again. A
-    /// request, a vote and a staged change are taken as they are.
+    /// [`Error::NoSpace`], or [`Error::Field`] for a value that could not be decoded again. A
+    /// request, a vote, evidence and a staged change are taken as they are.
     pub fn encode(&self, out: &mut [u8]) -> wire::Result<usize> {
         if let Self::Validator(record) = self {
             return record.encode(out);
@@ -679,16 +774,8 @@ impl<'a> Payload<'a> {
                 out.bytes(policy)?;
                 out.u32(total)?;
             }
-            Self::Request(bytes) | Self::Vote(bytes) => out.bytes(bytes)?,
-            Self::Tally(Tally {
-                approve,
-                deny,
-                total,
-            }) => {
-                out.u64(approve)?;
-                out.u64(deny)?;
-                out.u64(total)?;
-            }
+            Self::Request(bytes) | Self::Vote(bytes) | Self::Evidence(bytes) => out.bytes(bytes)?,
+            Self::Tally(tally) => tally.put(&mut out)?,
             Self::Agent {
                 parent,
                 pid,
@@ -747,6 +834,8 @@ impl<'a> Payload<'a> {
                 out.bytes(head)?;
             }
             Self::Clock(clock) => clock.put(&mut out)?,
+            Self::Watch(rules) => rules.put(&mut out)?,
+            Self::Reputation(kept) => kept.put(&mut out)?,
         }
         Ok(out.len())
     }

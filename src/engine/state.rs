@@ -16,16 +16,19 @@ use super::clock::{
     ENTRY_LEN,
     NODE_SLOT, //
 };
+use super::evidence::Evidence;
 use super::governance::{
     Mode,
     ValidatorRecord, //
 };
 use super::limits;
+use super::quarantine;
 use super::quorum::{
     slot_bit,
     MAX_TOTAL_WEIGHT, //
 };
 use super::refusal::Refusal;
+use super::reputation;
 use super::wire::{
     self,
     Digest,
@@ -64,16 +67,25 @@ const SLOTS: u16 = 3;
 /// Tag of the node's clock.
 const CLOCK: u16 = 4;
 
+/// Tag of the validators that were quarantined once.
+const QUARANTINE: u16 = 5;
+
+/// Tag of the reputations.
+const REPUTATION: u16 = 6;
+
 /// Every section, in its order.
-const SECTIONS: u16 = CLOCK;
+const SECTIONS: u16 = REPUTATION;
 
 // A state with every field at its greatest fits.
 const _: () = {
     let head = 168 + 2 * (2 + MAX_BLOB) + 4;
     let clock = 2 + super::clock::SLOTS * ENTRY_LEN;
     let validator = super::governance::MAX_VALIDATOR_RECORD + 8 + clock;
-    let sections = limits::POLICY_TEXT + 2 + limits::VALIDATORS * validator + 16 + clock;
-    assert!(head + 4 * 8 + sections + MAC_LEN <= MAX_LEN);
+    let quarantined = quarantine::MAX_LEN + 2 + limits::EVIDENCE;
+    let reputation = 2 + reputation::Kept::LEN;
+    let each = validator + quarantined + reputation;
+    let sections = limits::POLICY_TEXT + 3 * 2 + limits::VALIDATORS * each + 16 + clock;
+    assert!(head + 6 * 8 + sections + MAC_LEN <= MAX_LEN);
 };
 const _: () = assert!(MAX_LEN <= u32::MAX as usize);
 
@@ -232,6 +244,56 @@ impl<'a> Iterator for Validators<'a> {
     }
 }
 
+/// A validator that was quarantined once.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept<'a> {
+    /// Where it stands.
+    pub record: quarantine::Record,
+    /// What proves its fault: what [`Evidence::decode`] takes, nothing when it was readmitted.
+    pub evidence: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    /// Takes what [`Kept::put`] appends.
+    fn take(reader: &mut Reader<'a>) -> wire::Result<Self> {
+        let record = quarantine::Record::take(reader)?;
+        let len = usize::from(reader.u16()?);
+        Ok(Self {
+            record,
+            evidence: reader.bytes(len)?,
+        })
+    }
+
+    /// Appends the record and the evidence.
+    fn put(&self, out: &mut Writer<'_>) -> wire::Result {
+        self.record.put(out)?;
+        out.u16(u16::try_from(self.evidence.len()).map_err(|_| Error::Field("evidence"))?)?;
+        out.bytes(self.evidence)
+    }
+
+    /// Checks that the evidence is there while it is needed, that it is against this validator, and
+    /// that no other validator has its slot, nor itself another one.
+    fn check<D: Digest>(&self, validators: Validators<'_>) -> wire::Result {
+        if !self.record.is_quarantined() {
+            return match self.evidence {
+                [] => Ok(()),
+                _ => Err(Error::Field("evidence")),
+            };
+        }
+        let evidence =
+            Evidence::decode::<D>(self.evidence).map_err(|_| Error::Field("evidence"))?;
+        if evidence.validator() != self.record.validator() {
+            return Err(Error::Field("evidence"));
+        }
+        for Validator { record, .. } in validators {
+            if (record.key == evidence.key) != (record.slot == self.record.slot()) {
+                return Err(Error::Field("quarantined slot"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A decoded state: a view of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct State<'a> {
@@ -252,6 +314,10 @@ pub struct State<'a> {
     count: u16,
     /// The validators, [`State::count`] of them and nothing else.
     validators: Reader<'a>,
+    /// The validators that were quarantined once, and nothing else.
+    quarantine: Reader<'a>,
+    /// Slots and reputations, and nothing else.
+    reputations: Reader<'a>,
 }
 
 impl<'a> State<'a> {
@@ -303,6 +369,13 @@ impl<'a> State<'a> {
         if claimed.get(NODE_SLOT) != head.number {
             return Err(Error::Field("clock of the node"));
         }
+        let enrolled = Validators { reader: validators };
+        let mut quarantine = take_section(&mut reader, QUARANTINE)?;
+        let quarantined = quarantine.u16()?;
+        check_quarantine::<D>(quarantine, quarantined, used, enrolled.clone())?;
+        let mut reputations = take_section(&mut reader, REPUTATION)?;
+        let known = reputations.u16()?;
+        check_reputations(reputations, known, enrolled)?;
         reader.end()?;
         Ok(Self {
             head,
@@ -313,6 +386,8 @@ impl<'a> State<'a> {
             mac,
             count,
             validators,
+            quarantine,
+            reputations,
         })
     }
 
@@ -327,6 +402,24 @@ impl<'a> State<'a> {
             reader: self.validators,
         }
     }
+
+    /// Iterates over the validators that were quarantined once, in ascending order of slot.
+    pub fn quarantine(&self) -> impl Iterator<Item = Kept<'a>> {
+        let mut reader = self.quarantine;
+        core::iter::from_fn(move || Kept::take(&mut reader).ok())
+    }
+
+    /// Iterates over slots and reputations of the validators whose reputation is not as at first,
+    /// in ascending order of slot.
+    pub fn reputations(&self) -> impl Iterator<Item = (u16, reputation::Kept)> + 'a {
+        let mut reader = self.reputations;
+        core::iter::from_fn(move || take_reputation(&mut reader).ok())
+    }
+}
+
+/// Takes a slot and the reputation of the validator there.
+fn take_reputation(reader: &mut Reader<'_>) -> wire::Result<(u16, reputation::Kept)> {
+    Ok((reader.u16()?, reputation::Kept::take(reader)?))
 }
 
 /// Takes the section that has to follow.
@@ -371,6 +464,60 @@ fn check_validators(section: Reader<'_>, count: u16, used: u128) -> wire::Result
     }
     if total > MAX_TOTAL_WEIGHT {
         return Err(Error::Field("weight"));
+    }
+    reader.end()
+}
+
+/// Checks the validators that were quarantined once: their number and order, that none is there
+/// twice, that each has a slot that was given out, and see [`Kept::check`].
+fn check_quarantine<D: Digest>(
+    section: Reader<'_>,
+    count: u16,
+    used: u128,
+    validators: Validators<'_>,
+) -> wire::Result {
+    if usize::from(count) > limits::VALIDATORS {
+        return Err(Error::Field("number of quarantined validators"));
+    }
+    let mut reader = section;
+    let mut last = 0;
+    for place in 0..count {
+        let kept = Kept::take(&mut reader)?;
+        let slot = kept.record.slot();
+        if slot <= last {
+            return Err(Error::Field("order of quarantined validators"));
+        }
+        if slot_bit(slot).is_none_or(|bit| used & bit == 0) {
+            return Err(Error::Field("quarantined slot"));
+        }
+        let mut before = section;
+        for _ in 0..place {
+            if Kept::take(&mut before)?.record.validator() == kept.record.validator() {
+                return Err(Error::Field("quarantined validator"));
+            }
+        }
+        kept.check::<D>(validators.clone())?;
+        last = slot;
+    }
+    reader.end()
+}
+
+/// Checks the reputations: that each is one of an enrolled validator, in their order, and not as at
+/// first.
+fn check_reputations(
+    mut reader: Reader<'_>,
+    count: u16,
+    mut validators: Validators<'_>,
+) -> wire::Result {
+    for _ in 0..count {
+        let (slot, kept) = take_reputation(&mut reader)?;
+        // The search goes on behind the last one, so the order is checked, too.
+        if !validators.any(|validator| validator.record.slot == slot) {
+            return Err(Error::Field("slot of a reputation"));
+        }
+        if kept == reputation::Kept::PRISTINE {
+            return Err(Error::Field("reputation"));
+        }
     }
     reader.end()
 }
@@ -424,6 +571,25 @@ impl<'b> StateWriter<'b> {
         Ok(())
     }
 
+    /// Appends a section that is a number of items and the items, each of which `put` writes.
+    fn list<T>(
+        &mut self,
+        tag: u16,
+        items: impl IntoIterator<Item = T>,
+        mut put: impl FnMut(&mut Writer<'b>, T) -> wire::Result,
+    ) -> wire::Result {
+        self.section(tag, |out| {
+            let count_at = out.len();
+            out.u16(0)?;
+            let mut count: u16 = 0;
+            for item in items {
+                put(out, item)?;
+                count = count.checked_add(1).ok_or(Error::Field("number"))?;
+            }
+            out.patch(count_at, &count.to_be_bytes())
+        })
+    }
+
     /// Appends the policy's text.
     ///
     /// # Errors
@@ -443,19 +609,10 @@ impl<'b> StateWriter<'b> {
         &mut self,
         validators: impl IntoIterator<Item = Validator<'v, &'v VectorClock<N>>>,
     ) -> wire::Result {
-        self.section(VALIDATORS, |out| {
-            let count_at = out.len();
-            out.u16(0)?;
-            let mut count: u16 = 0;
-            for validator in validators {
-                validator.record.put(out)?;
-                out.u64(validator.accepted)?;
-                validator.clock.put(out)?;
-                count = count
-                    .checked_add(1)
-                    .ok_or(Error::Field("number of validators"))?;
-            }
-            out.patch(count_at, &count.to_be_bytes())
+        self.list(VALIDATORS, validators, |out, validator| {
+            validator.record.put(out)?;
+            out.u64(validator.accepted)?;
+            validator.clock.put(out)
         })
     }
 
@@ -475,6 +632,37 @@ impl<'b> StateWriter<'b> {
     /// As [`StateWriter::policy`].
     pub fn clock<const N: usize>(&mut self, clock: &VectorClock<N>) -> wire::Result {
         self.section(CLOCK, |out| clock.put(out))
+    }
+
+    /// Appends the validators that were quarantined once, which come in ascending order of slot.
+    ///
+    /// # Errors
+    ///
+    /// As [`StateWriter::policy`].
+    pub fn quarantine<'v>(
+        &mut self,
+        quarantine: impl IntoIterator<Item = Kept<'v>>,
+    ) -> wire::Result {
+        self.list(QUARANTINE, quarantine, |out, kept| kept.put(out))
+    }
+
+    /// Appends slots and reputations of enrolled validators, which come in ascending order of slot.
+    /// Those that are as at first are left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`StateWriter::policy`].
+    pub fn reputation(
+        &mut self,
+        reputations: impl IntoIterator<Item = (u16, reputation::Kept)>,
+    ) -> wire::Result {
+        let known = reputations
+            .into_iter()
+            .filter(|(_, kept)| *kept != reputation::Kept::PRISTINE);
+        self.list(REPUTATION, known, |out, (slot, kept)| {
+            out.u16(slot)?;
+            kept.put(out)
+        })
     }
 
     /// Ends the state with the MAC that `mac` makes of everything before it, and returns its length.

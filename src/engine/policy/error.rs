@@ -147,6 +147,16 @@ pub enum ErrorKind {
     Name(Excerpt),
     /// The version is not 1 to 2^63 - 1.
     Version,
+    /// A second `adaptive`.
+    DuplicateAdaptive,
+    /// `adaptive` after a DEFAULT or a rule.
+    AdaptivePlace,
+    /// A percentage out of the key's range.
+    Percentage(Key),
+    /// The ceiling is below this floor.
+    CeilingFloor(u16),
+    /// `burst` is not 1 to 64.
+    Burst,
     /// `class` without a name.
     NoClassName,
     /// `host` where only a class can stand.
@@ -183,6 +193,8 @@ pub enum ErrorKind {
     OptionWithoutQuorum(Key),
     /// The threshold is not 50.01% to 100%.
     Threshold,
+    /// The threshold is below this floor.
+    ThresholdFloor(u16),
     /// A time that is not a number and a unit, or out of the key's range.
     Duration(Key),
     /// `uses` is not 1 to 65535.
@@ -239,7 +251,7 @@ impl fmt::Display for ErrorKind {
             Self::AfterQuote => f.write_str("a space must follow the closing quote"),
             Self::UnknownStatement(word) => write!(
                 f,
-                "unknown statement {word}; a line starts with class, label, DEFAULT or op=",
+                "unknown statement {word}; a line starts with adaptive, class, label, DEFAULT or op=",
             ),
             Self::NoHeader => {
                 f.write_str("the first statement must be policy_name=NAME policy_version=N")
@@ -265,6 +277,24 @@ impl fmt::Display for ErrorKind {
                 limits::NAME
             ),
             Self::Version => f.write_str("policy_version must be 1 to 9223372036854775807"),
+            Self::DuplicateAdaptive => f.write_str("second adaptive; put all its keys on one line"),
+            Self::AdaptivePlace => {
+                f.write_str("adaptive must stand before the first DEFAULT and op=")
+            }
+            Self::Percentage(key) => {
+                let range = match key {
+                    Key::Raise => "0% to 49.99%",
+                    Key::Missing => "0.01% to 100%",
+                    Key::Jitter => "0% to 100%",
+                    _ => "50.01% to 100%",
+                };
+                write!(f, "{key} must be {range}, with at most two decimals")
+            }
+            Self::CeilingFloor(floor) => {
+                f.write_str("ceiling is below the floor, ")?;
+                percentage(f, *floor)
+            }
+            Self::Burst => f.write_str("burst must be a number, 1 to 64"),
             Self::NoClassName => f.write_str("class needs a name: class NAME [may=NAME,...]"),
             Self::ReservedHost => f.write_str("\"host\" is reserved for tasks without a label"),
             Self::DuplicateClass(word) => write!(f, "class {word} is declared twice"),
@@ -300,6 +330,13 @@ impl fmt::Display for ErrorKind {
             Self::Threshold => {
                 f.write_str("threshold must be 50.01% to 100%, with at most two decimals")
             }
+            Self::ThresholdFloor(floor) => {
+                f.write_str("threshold is below the floor of this policy, ")?;
+                percentage(f, *floor)
+            }
+            Self::Duration(Key::Within) => {
+                f.write_str("within must be 1s to 1h: a number and s, m or h")
+            }
             Self::Duration(Key::Hold) => {
                 f.write_str("hold must be 0s to 10m: a number and s, m or h")
             }
@@ -330,4 +367,9 @@ impl fmt::Display for ErrorKind {
             ),
         }
     }
+}
+
+/// Writes basis points as a percentage.
+fn percentage(f: &mut fmt::Formatter<'_>, bp: u16) -> fmt::Result {
+    write!(f, "{}.{:02}%", bp / 100, bp % 100)
 }

@@ -40,6 +40,7 @@ impl Policy {
         self.lint_host(&mut warnings);
         self.lint_classes(&mut warnings);
         self.lint_defaults(&mut warnings);
+        self.lint_adaptive(&mut warnings);
         warnings.sort_by_key(|warning| warning.line);
         warnings.into_iter()
     }
@@ -246,5 +247,24 @@ impl Policy {
                 });
             }
         }
+    }
+
+    /// An `adaptive` statement that raises no threshold.
+    fn lint_adaptive(&self, warnings: &mut Vec<Warning>) {
+        let adaptive = self.adaptive();
+        let line = self.adaptive_line;
+        let reason = if line == 0 {
+            return;
+        } else if adaptive.raise_bp == 0 {
+            "raise=0%"
+        } else if adaptive.ceiling_bp == adaptive.floor_bp {
+            "the ceiling is the floor"
+        } else {
+            return;
+        };
+        warnings.push(Warning {
+            line,
+            message: format!("{reason}: no alert ever raises a threshold"),
+        });
     }
 }

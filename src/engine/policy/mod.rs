@@ -130,6 +130,74 @@ impl Default for Terms {
     }
 }
 
+/// When thresholds rise, and how far: the `adaptive` statement. See `Documentation/byzantine.rst`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Least threshold of any quorum, in basis points: 5001 to 10000.
+    pub floor_bp: u16,
+    /// No threshold is raised above this, in basis points: the floor to 10000.
+    pub ceiling_bp: u16,
+    /// What an alert adds, in basis points: 0 to 4999.
+    pub raise_bp: u16,
+    /// Unheard weight that starts an alert, in basis points of all weight: 1 to 10000.
+    pub missing_bp: u16,
+    /// How long an unheard validator has been silent, in seconds: 1 to 86400.
+    pub silence_s: u32,
+    /// Invalid votes that are an attack: 1 to 64.
+    pub burst: u16,
+    /// Time in which these are counted, in seconds: 1 to 3600.
+    pub within_s: u32,
+    /// How long an alert lasts, in seconds: 1 to 86400.
+    pub quiet_s: u32,
+    /// Greatest random part by which each time is lengthened, in basis points: 0 to 10000.
+    pub jitter_bp: u16,
+}
+
+impl Adaptive {
+    /// What holds where policy says nothing.
+    pub const DEFAULT: Self = Self {
+        floor_bp: limits::THRESHOLD_MIN_BP,
+        ceiling_bp: 9000,
+        raise_bp: 1500,
+        missing_bp: 3334,
+        silence_s: 600,
+        burst: 16,
+        within_s: 60,
+        quiet_s: 600,
+        jitter_bp: 2500,
+    };
+
+    /// Greatest `raise`, in basis points.
+    pub const RAISE_MAX_BP: u16 = 4999;
+
+    /// Greatest `burst`.
+    pub const BURST_MAX: u16 = 64;
+
+    /// Greatest `silence`, in seconds: 24 hours.
+    pub const SILENCE_MAX_S: u32 = 24 * 60 * 60;
+
+    /// Greatest `within`, in seconds: 1 hour.
+    pub const WITHIN_MAX_S: u32 = 60 * 60;
+
+    /// Greatest `quiet`, in seconds: 24 hours.
+    pub const QUIET_MAX_S: u32 = 24 * 60 * 60;
+
+    /// The conditions of a quorum that names none: [`Terms::DEFAULT`], but no threshold below the
+    /// floor.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            threshold_bp: Terms::DEFAULT.threshold_bp.max(self.floor_bp),
+            ..Terms::DEFAULT
+        }
+    }
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// What policy does with an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -381,6 +449,10 @@ pub struct Policy {
     strings: Vec<u8>,
     name: Span,
     version: u64,
+    adaptive: Adaptive,
+    /// Line of the `adaptive` statement; 0 without one.
+    #[cfg(not(CONFIG_RUST))]
+    adaptive_line: u32,
     classes: Vec<Class>,
     labels: Vec<LabelRecord>,
     objects: Vec<Object>,
@@ -410,6 +482,11 @@ impl Policy {
     /// Returns the version in the header, 1 to 2^63 - 1.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Returns when thresholds rise, and how far.
+    pub fn adaptive(&self) -> Adaptive {
+        self.adaptive
     }
 
     /// Returns the text that was read, byte for byte.

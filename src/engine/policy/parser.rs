@@ -28,6 +28,7 @@ use super::{
         Value, //
     },
     Action,
+    Adaptive,
     Class,
     ClassId,
     Fallback,
@@ -72,6 +73,24 @@ keys! {
     PolicyName = "policy_name",
     /// Version of the policy.
     PolicyVersion = "policy_version",
+    /// Least threshold.
+    Floor = "floor",
+    /// Greatest threshold that an alert makes.
+    Ceiling = "ceiling",
+    /// What an alert adds.
+    Raise = "raise",
+    /// Unheard weight that starts an alert.
+    Missing = "missing",
+    /// How long the unheard have been silent.
+    Silence = "silence",
+    /// Invalid votes that start an alert.
+    Burst = "burst",
+    /// Time in which these are counted.
+    Within = "within",
+    /// How long an alert lasts.
+    Quiet = "quiet",
+    /// Random part of these times.
+    Jitter = "jitter",
     /// Classes that an agent may start.
     May = "may",
     /// Executable that gives a label.
@@ -152,6 +171,8 @@ impl fmt::Display for Key {
 pub enum Statement {
     /// `policy_name=`
     Header,
+    /// `adaptive`
+    Adaptive,
     /// `class`
     Class,
     /// `label`
@@ -167,6 +188,17 @@ impl Statement {
     pub const fn keys(self) -> &'static [Key] {
         match self {
             Self::Header => &[Key::PolicyName, Key::PolicyVersion],
+            Self::Adaptive => &[
+                Key::Floor,
+                Key::Ceiling,
+                Key::Raise,
+                Key::Missing,
+                Key::Silence,
+                Key::Burst,
+                Key::Within,
+                Key::Quiet,
+                Key::Jitter,
+            ],
             Self::Class => &[Key::May],
             Self::Label => &[Key::Exec, Key::Class, Key::Agent],
             Self::Default => &[
@@ -209,6 +241,7 @@ struct Draft {
     hold_column: u32,
     name: Option<Span>,
     version: Option<u64>,
+    adaptive: Adaptive,
     ops: u64,
     who: Option<Who>,
     class: Option<ClassId>,
@@ -223,7 +256,8 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(statement: Statement, column: u32) -> Self {
+    /// Starts a statement whose options are those of `adaptive` where it names none.
+    fn new(statement: Statement, column: u32, adaptive: Adaptive) -> Self {
         Self {
             statement,
             column,
@@ -231,6 +265,7 @@ impl Draft {
             hold_column: 0,
             name: None,
             version: None,
+            adaptive,
             ops: 0,
             who: None,
             class: None,
@@ -241,7 +276,7 @@ impl Draft {
             prefix: None,
             ports: None,
             action: None,
-            terms: Terms::DEFAULT,
+            terms: adaptive.terms(),
         }
     }
 
@@ -271,6 +306,9 @@ struct Parser<'t> {
     lexer: Lexer<'t>,
     strings: Vec<u8>,
     header: Option<(Span, u64)>,
+    adaptive: Adaptive,
+    /// Line of the `adaptive` statement; 0 without one.
+    adaptive_line: u32,
     classes: Vec<Class>,
     pending: Vec<Pending>,
     labels: Vec<LabelRecord>,
@@ -297,6 +335,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Policy> {
         lexer: Lexer::new(text),
         strings: Vec::new(),
         header: None,
+        adaptive: Adaptive::DEFAULT,
+        adaptive_line: 0,
         classes: Vec::new(),
         pending: Vec::new(),
         labels: Vec::new(),
@@ -324,6 +364,7 @@ impl<'t> Parser<'t> {
         };
         let statement = match (first.word, first.value) {
             (b"policy_name", Some(_)) => Statement::Header,
+            (b"adaptive", None) => Statement::Adaptive,
             (b"class", None) => Statement::Class,
             (b"label", None) => Statement::Label,
             (b"DEFAULT", None) => Statement::Default,
@@ -343,6 +384,9 @@ impl<'t> Parser<'t> {
             (Statement::Header, None) | (_, Some(_)) => {}
             (_, None) => return Err(self.lexer.error(first.column, ErrorKind::NoHeader)),
         }
+        if statement == Statement::Adaptive {
+            self.may_adapt(first.column)?;
+        }
         if statement == Statement::Rule && self.rules.len() >= limits::RULES {
             return Err(self.lexer.error(first.column, ErrorKind::TooManyRules));
         }
@@ -350,7 +394,7 @@ impl<'t> Parser<'t> {
             self.class_name(first.column)?;
         }
 
-        let mut draft = Draft::new(statement, first.column);
+        let mut draft = Draft::new(statement, first.column, self.adaptive);
         let mut end = self.lexer.place();
         if first.value.is_some() {
             self.field(&mut draft, first)?;
@@ -361,6 +405,7 @@ impl<'t> Parser<'t> {
         }
         match statement {
             Statement::Header => self.header(&draft),
+            Statement::Adaptive => self.adaptive(&draft),
             // All was done when its words were read.
             Statement::Class => Ok(()),
             Statement::Label => self.label(&draft),
@@ -451,6 +496,15 @@ impl<'t> Parser<'t> {
                 draft.version =
                     Some(self.number(value, 1..=limits::POLICY_VERSION, ErrorKind::Version)?);
             }
+            Key::Floor
+            | Key::Ceiling
+            | Key::Raise
+            | Key::Missing
+            | Key::Silence
+            | Key::Burst
+            | Key::Within
+            | Key::Quiet
+            | Key::Jitter => self.adaptive_field(&mut draft.adaptive, key, value)?,
             Key::May => self.may(value)?,
             Key::Exec | Key::Path => draft.object = Some(self.path(value)?),
             Key::Op => draft.ops = self.ops(value, draft.statement)?,
@@ -701,7 +755,7 @@ impl<'t> Parser<'t> {
             b"ALLOW" => Action::Allow,
             b"DENY" => Action::Deny,
             b"AUDIT" => Action::Audit,
-            b"QUORUM" => Action::Quorum(Terms::DEFAULT),
+            b"QUORUM" => Action::Quorum(self.adaptive.terms()),
             word => return error(ErrorKind::UnknownAction(Excerpt::new(word))),
         };
         if matches!(action, Action::Allow | Action::Audit) {
@@ -712,8 +766,24 @@ impl<'t> Parser<'t> {
         Ok(action)
     }
 
-    /// Reads a percentage of up to two decimals, in basis points.
+    /// Reads a threshold, in basis points.
     fn threshold(&self, value: Value<'t>) -> Result<u16> {
+        let range = limits::THRESHOLD_MIN_BP..=limits::THRESHOLD_MAX_BP;
+        let bp = self.percentage(value, range, ErrorKind::Threshold)?;
+        if bp < self.adaptive.floor_bp {
+            let kind = ErrorKind::ThresholdFloor(self.adaptive.floor_bp);
+            return Err(self.lexer.error(value.column, kind));
+        }
+        Ok(bp)
+    }
+
+    /// Reads a percentage of up to two decimals, in basis points.
+    fn percentage(
+        &self,
+        value: Value<'t>,
+        range: core::ops::RangeInclusive<u16>,
+        kind: ErrorKind,
+    ) -> Result<u16> {
         let parse = || {
             let text = value.raw.strip_suffix(b"%")?;
             let mut parts = text.splitn(2, |&byte| byte == b'.');
@@ -725,10 +795,33 @@ impl<'t> Parser<'t> {
                 Some(_) => return None,
             };
             let bp = whole.checked_mul(100)?.checked_add(hundredths)?;
-            let range = limits::THRESHOLD_MIN_BP..=limits::THRESHOLD_MAX_BP;
             u16::try_from(bp).ok().filter(|bp| range.contains(bp))
         };
-        parse().ok_or_else(|| self.lexer.error(value.column, ErrorKind::Threshold))
+        parse().ok_or_else(|| self.lexer.error(value.column, kind))
+    }
+
+    /// Reads one key of `adaptive`.
+    fn adaptive_field(&self, into: &mut Adaptive, key: Key, value: Value<'t>) -> Result<()> {
+        let percentage =
+            |least, most| self.percentage(value, least..=most, ErrorKind::Percentage(key));
+        let duration = |most| self.duration(value, key, 1, most);
+        let whole = limits::THRESHOLD_MAX_BP;
+        match key {
+            Key::Floor => into.floor_bp = percentage(limits::THRESHOLD_MIN_BP, whole)?,
+            Key::Ceiling => into.ceiling_bp = percentage(limits::THRESHOLD_MIN_BP, whole)?,
+            Key::Raise => into.raise_bp = percentage(0, Adaptive::RAISE_MAX_BP)?,
+            Key::Missing => into.missing_bp = percentage(1, whole)?,
+            Key::Jitter => into.jitter_bp = percentage(0, whole)?,
+            Key::Silence => into.silence_s = duration(Adaptive::SILENCE_MAX_S)?,
+            Key::Within => into.within_s = duration(Adaptive::WITHIN_MAX_S)?,
+            Key::Quiet => into.quiet_s = duration(Adaptive::QUIET_MAX_S)?,
+            _ => {
+                let burst = 1..=u64::from(Adaptive::BURST_MAX);
+                let burst = self.number(value, burst, ErrorKind::Burst)?;
+                into.burst = u16::try_from(burst).unwrap_or(Adaptive::BURST_MAX);
+            }
+        }
+        Ok(())
     }
 
     /// Reads a time, in seconds.
@@ -753,6 +846,37 @@ impl<'t> Parser<'t> {
     fn header(&mut self, draft: &Draft) -> Result<()> {
         self.need(draft, Key::PolicyVersion)?;
         self.header = draft.name.zip(draft.version);
+        Ok(())
+    }
+
+    /// Returns an error when `adaptive` cannot stand here: what follows it depends on its floor.
+    fn may_adapt(&self, column: u32) -> Result<()> {
+        let kind = if self.adaptive_line != 0 {
+            ErrorKind::DuplicateAdaptive
+        } else if self.general.is_some()
+            || !self.rules.is_empty()
+            || self.defaults.iter().any(Option::is_some)
+        {
+            ErrorKind::AdaptivePlace
+        } else {
+            return Ok(());
+        };
+        Err(self.lexer.error(column, kind))
+    }
+
+    /// Ends `adaptive`.
+    fn adaptive(&mut self, draft: &Draft) -> Result<()> {
+        let mut adaptive = draft.adaptive;
+        if adaptive.ceiling_bp < adaptive.floor_bp {
+            let column = draft.column_of(Key::Ceiling);
+            if column != 0 {
+                let kind = ErrorKind::CeilingFloor(adaptive.floor_bp);
+                return Err(self.lexer.error(column, kind));
+            }
+            adaptive.ceiling_bp = adaptive.floor_bp;
+        }
+        self.adaptive = adaptive;
+        self.adaptive_line = self.lexer.line();
         Ok(())
     }
 
@@ -905,7 +1029,7 @@ impl<'t> Parser<'t> {
             let fallback = match (own, &self.general) {
                 (Some(fallback), _) => fallback,
                 (None, _) if op.is_governance() => Fallback {
-                    action: Action::Quorum(Terms::DEFAULT),
+                    action: Action::Quorum(self.adaptive.terms()),
                     line: 0,
                 },
                 (None, Some(general)) => {
@@ -952,6 +1076,9 @@ impl<'t> Parser<'t> {
             strings: self.strings,
             name,
             version,
+            adaptive: self.adaptive,
+            #[cfg(not(CONFIG_RUST))]
+            adaptive_line: self.adaptive_line,
             classes: self.classes,
             labels: self.labels,
             objects: self.objects,

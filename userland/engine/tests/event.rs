@@ -17,10 +17,12 @@ use engine::event::{
 use engine::governance::ValidatorRecord;
 use engine::op::Op;
 use engine::quorum::Verdict;
+use engine::reputation::Kept;
 use engine::request::{
     self,
     MAX_LEN, //
 };
+use engine::watch::Rules;
 use engine::wire::Error;
 use proptest::prelude::*;
 use support::{
@@ -105,9 +107,10 @@ fn results_have_their_ranges() {
         let wanted = match kind {
             Kind::Loaded | Kind::Mode | Kind::Vote | Kind::Held => 2,
             Kind::Restored => 3,
-            Kind::Staged => 8,
-            Kind::Cancelled => 4,
-            Kind::GrantEnded => 5,
+            Kind::Staged => 9,
+            Kind::Cancelled | Kind::Alert | Kind::Calm => 4,
+            Kind::GrantEnded => 6,
+            Kind::Quarantined => 3,
             Kind::Used => 65_536,
             Kind::Refused => 4095,
             Kind::Audit => 4096,
@@ -144,7 +147,7 @@ fn an_event_round_trips_and_has_one_length() {
 fn each_field_of_an_event_is_judged() {
     assert_eq!(with(0, b"TCPLEVT2"), Error::Magic);
     assert_eq!(with(8, &[0; 8]), Error::Field("number"));
-    for kind in [0u16, 29, u16::MAX] {
+    for kind in [0u16, 35, u16::MAX] {
         assert_eq!(with(32, &kind.to_be_bytes()), Error::Field("kind"));
     }
     for op in [24u16, 31, 37, u16::MAX] {
@@ -206,12 +209,14 @@ fn with_payload(kind: Kind, f: &dyn Fn(Payload<'_>)) {
             digest: &POLICY,
             name: "builder",
         },
-        Kind::ValidatorAdded | Kind::ValidatorRemoved => Payload::Validator(ValidatorRecord {
-            slot: 1,
-            weight: 2,
-            name: "alice",
-            key: &key.public,
-        }),
+        Kind::ValidatorAdded | Kind::ValidatorRemoved | Kind::Readmitted => {
+            Payload::Validator(ValidatorRecord {
+                slot: 1,
+                weight: 2,
+                name: "alice",
+                key: &key.public,
+            })
+        }
         Kind::Sealed => Payload::Sealed {
             policy: &POLICY,
             total: 3,
@@ -224,13 +229,15 @@ fn with_payload(kind: Kind, f: &dyn Fn(Payload<'_>)) {
             return f(Payload::Request(&out[..len]));
         }
         Kind::Vote | Kind::Held => {
-            let vote = signed(&key, &REQUEST, Verdict::Deny, &[(0, 1), (1, 1)], "");
+            let vote = signed(&key, 1, &REQUEST, Verdict::Deny, &[(0, 1), (1, 1)], "");
             return f(Payload::Vote(&record(&key, &vote, "")));
         }
         Kind::Granted | Kind::Denied | Kind::Expired => Payload::Tally(Tally {
             approve: 3,
             deny: 1,
             total: 4,
+            quarantined: 0,
+            threshold_bp: 7500,
         }),
         Kind::Agent => Payload::Agent {
             parent: 1,
@@ -269,6 +276,25 @@ fn with_payload(kind: Kind, f: &dyn Fn(Payload<'_>)) {
             let bytes = support::entries(&[(0, 44), (3, 2)]);
             return f(Payload::Clock(ClaimedClock::decode(&bytes).unwrap()));
         }
+        Kind::Quarantined => {
+            let bytes = support::forged_evidence(&support::NODE, &key.public, 1, 2);
+            return f(Payload::Evidence(&bytes));
+        }
+        Kind::Watch => Payload::Watch(Rules {
+            raise_bp: 1500,
+            ceiling_bp: 9000,
+            missing_bp: 2500,
+            burst: 16,
+            silence_ms: 3_600_000,
+            within_ms: 60_000,
+            quiet_ms: 900_000,
+        }),
+        Kind::Reputation => Payload::Reputation(Kept {
+            score: 9000,
+            bias: 15,
+            agreed: 5,
+            disagreed: 1,
+        }),
         _ => Payload::None,
     });
 }
@@ -370,13 +396,13 @@ fn a_staged_change_is_the_event_that_follows() {
         .filter(|kind| kind.is_committed())
         .map(|&kind| kind as u16)
         .collect();
-    assert_eq!(committed, [2, 3, 4, 5, 6, 22, 26]);
+    assert_eq!(committed, [2, 3, 4, 5, 6, 22, 26, 30]);
     // A checkpoint changes nothing.
     assert_eq!(staged(0, 0, &[]), Ok(()));
     for (result, change) in [(1, &[][..]), (0, &[0])] {
         assert_eq!(staged(0, result, change), Err(Error::Field("checkpoint")));
     }
-    for kind in [1, 7, 23, 24, 29, u16::MAX] {
+    for kind in [1, 7, 23, 24, 29, 31, 35, u16::MAX] {
         assert!(!Kind::Staged.allows(kind));
     }
 }
@@ -397,6 +423,62 @@ fn a_clock_in_an_event_has_as_many_entries_as_it_says() {
         Payload::decode(Kind::Clock, &backwards),
         Err(Error::Field("clock slot"))
     );
+}
+
+#[test]
+fn the_watch_comes_before_what_it_may_change() {
+    let waiting: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| kind.awaits_watch())
+        .map(|kind| kind.name())
+        .collect();
+    assert_eq!(waiting, ["REQUEST", "VOTE", "VOTE_REFUSED", "HELD"]);
+}
+
+#[test]
+fn a_tally_has_a_threshold() {
+    let tally = |threshold_bp| Tally {
+        approve: 3,
+        deny: 1,
+        total: 9,
+        quarantined: 2,
+        threshold_bp,
+    };
+    let mut out = [0; 100];
+    let len = Payload::Tally(tally(9000)).encode(&mut out).unwrap();
+    let wanted = [3u64, 1, 9, 2]
+        .iter()
+        .flat_map(|weight| weight.to_be_bytes())
+        .chain(9000u16.to_be_bytes())
+        .collect::<Vec<_>>();
+    assert_eq!(out[..len], wanted);
+    for bp in [0, 5000, 10_001, u16::MAX] {
+        assert_eq!(
+            Payload::Tally(tally(bp)).encode(&mut [0; 100]),
+            Err(Error::Field("threshold"))
+        );
+        out[32..34].copy_from_slice(&bp.to_be_bytes());
+        for kind in [Kind::Granted, Kind::Denied, Kind::Expired] {
+            assert_eq!(
+                Payload::decode(kind, &out[..len]),
+                Err(Error::Field("threshold"))
+            );
+        }
+    }
+}
+
+#[test]
+fn what_quarantines_is_evidence() {
+    let key = Key::new("alice");
+    let good = support::forged_evidence(&support::NODE, &key.public, 1, 2);
+    let mut other = good.clone();
+    other[8] = 1;
+    for bad in [&[][..], b"TCPLEVD1", &good[1..], &other] {
+        assert_eq!(
+            Payload::decode(Kind::Quarantined, bad),
+            Err(Error::Field("evidence"))
+        );
+    }
 }
 
 #[test]
@@ -469,7 +551,7 @@ fn names_in_payloads_are_names() {
         Err(Error::Field("what was tried"))
     );
     assert_eq!(
-        Payload::decode(Kind::Vote, b"TCPLVOT1"),
+        Payload::decode(Kind::Vote, b"TCPLVOT2"),
         Err(Error::Field("vote record"))
     );
 }

@@ -228,6 +228,37 @@ fn table() -> Vec<(Vec<u8>, u32, u32, ErrorKind)> {
         ),
         ("label uid=1", 7, UnknownKey(word("uid"), Statement::Label)),
         (
+            "adaptive threshold=75%",
+            10,
+            UnknownKey(word("threshold"), Statement::Adaptive),
+        ),
+        ("adaptive=1", 1, UnknownStatement(word("adaptive"))),
+        ("adaptive floor", 10, NotAKey(word("floor"))),
+        ("adaptive raise=", 16, EmptyValue(Key::Raise)),
+        ("adaptive raise=1% raise=1%", 19, DuplicateKey(Key::Raise)),
+        ("adaptive floor=50%", 16, Percentage(Key::Floor)),
+        ("adaptive floor=100.01%", 16, Percentage(Key::Floor)),
+        ("adaptive floor=75", 16, Percentage(Key::Floor)),
+        ("adaptive ceiling=50%", 18, Percentage(Key::Ceiling)),
+        ("adaptive ceiling=100.5%", 18, Percentage(Key::Ceiling)),
+        ("adaptive raise=50%", 16, Percentage(Key::Raise)),
+        ("adaptive raise=-1%", 16, Percentage(Key::Raise)),
+        ("adaptive missing=0%", 18, Percentage(Key::Missing)),
+        ("adaptive missing=101%", 18, Percentage(Key::Missing)),
+        ("adaptive jitter=100.01%", 17, Percentage(Key::Jitter)),
+        ("adaptive jitter=1.005%", 17, Percentage(Key::Jitter)),
+        ("adaptive silence=0s", 18, Duration(Key::Silence)),
+        ("adaptive silence=25h", 18, Duration(Key::Silence)),
+        ("adaptive within=0s", 17, Duration(Key::Within)),
+        ("adaptive within=61m", 17, Duration(Key::Within)),
+        ("adaptive quiet=0m", 16, Duration(Key::Quiet)),
+        ("adaptive quiet=86401s", 16, Duration(Key::Quiet)),
+        ("adaptive burst=0", 16, Burst),
+        ("adaptive burst=65", 16, Burst),
+        ("adaptive burst=16.0", 16, Burst),
+        ("adaptive floor=80% ceiling=79.99%", 20, CeilingFloor(8000)),
+        ("adaptive ceiling=60% floor=60.01%", 10, CeilingFloor(6001)),
+        (
             "DEFAULT class=a",
             9,
             UnknownKey(word("class"), Statement::Default),
@@ -506,6 +537,48 @@ fn table() -> Vec<(Vec<u8>, u32, u32, ErrorKind)> {
     // Offences against an earlier statement.
     table.extend([
         (
+            around("adaptive\nadaptive raise=0%").into_bytes(),
+            5,
+            1,
+            DuplicateAdaptive,
+        ),
+        (
+            around("DEFAULT op=BPF action=DENY\n adaptive").into_bytes(),
+            5,
+            2,
+            AdaptivePlace,
+        ),
+        (
+            around("op=BPF action=DENY\nadaptive raise=0%").into_bytes(),
+            5,
+            1,
+            AdaptivePlace,
+        ),
+        (
+            b"policy_name=p policy_version=1\nDEFAULT action=DENY\nadaptive\n".to_vec(),
+            3,
+            1,
+            AdaptivePlace,
+        ),
+        (
+            b"adaptive\npolicy_name=p policy_version=1\n".to_vec(),
+            1,
+            1,
+            NoHeader,
+        ),
+        (
+            around("adaptive floor=66.67%\nop=BPF action=QUORUM threshold=66.66%").into_bytes(),
+            5,
+            32,
+            ThresholdFloor(6667),
+        ),
+        (
+            around("adaptive floor=90%\nDEFAULT op=BPF action=QUORUM threshold=75%").into_bytes(),
+            5,
+            40,
+            ThresholdFloor(9000),
+        ),
+        (
             around("label exec=/x class=a\nlabel exec=/x class=b").into_bytes(),
             5,
             7,
@@ -591,6 +664,12 @@ fn number(kind: &ErrorKind) -> u32 {
         GovernanceDefault(_) => 49,
         DuplicateDefault(_) => 50,
         NoDefault(_) => 51,
+        DuplicateAdaptive => 52,
+        AdaptivePlace => 53,
+        Percentage(_) => 54,
+        CeilingFloor(_) => 55,
+        Burst => 56,
+        ThresholdFloor(_) => 57,
     }
 }
 
@@ -600,7 +679,7 @@ fn every_offence_occurs_and_has_its_own_text() {
     // Memory does not run out here.
     kinds.push(ParseError::from(NoMemory).kind);
     let seen: BTreeSet<u32> = kinds.iter().map(number).collect();
-    assert_eq!(seen, (0..=51).collect());
+    assert_eq!(seen, (0..=57).collect());
 
     let mut texts: Vec<(String, u32)> = kinds
         .iter()
@@ -705,6 +784,11 @@ fn fragment() -> impl Strategy<Value = String> {
         "class a\n",
         "class ",
         "label exec=/x class=a\n",
+        "adaptive",
+        " floor=66%",
+        " ceiling=66%",
+        " burst=9",
+        " quiet=1m",
         "DEFAULT action=DENY\n",
         "DEFAULT ",
         "op=EXEC",

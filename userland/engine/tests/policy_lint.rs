@@ -143,6 +143,30 @@ fn defaults_that_let_agents_out() {
 }
 
 #[test]
+fn alerts_that_raise_nothing() {
+    let lint = |adaptive: &str| -> Vec<(u32, String)> {
+        let text = format!("policy_name=p policy_version=1\n\n{adaptive}\nDEFAULT action=DENY\n");
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        policy
+            .lint()
+            .map(|warning| (warning.line, warning.message))
+            .collect()
+    };
+    for (adaptive, part) in [
+        ("adaptive raise=0%", "raise=0%"),
+        ("adaptive floor=80% ceiling=80%", "the ceiling is the floor"),
+        ("adaptive floor=95%", "the ceiling is the floor"),
+    ] {
+        let warnings = lint(adaptive);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0].0, 3);
+        assert!(warnings[0].1.starts_with(part), "{warnings:?}");
+    }
+    assert_eq!(lint("adaptive"), []);
+    assert_eq!(lint(""), []);
+}
+
+#[test]
 fn operations_have_the_documented_values() {
     let text = std::fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),

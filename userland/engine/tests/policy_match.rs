@@ -7,6 +7,7 @@ use engine::{
     op::Op,
     policy::{
         Action,
+        Adaptive,
         ClassId,
         Decision,
         ObjectId,
@@ -600,6 +601,60 @@ fn what_a_policy_says_of_itself() {
         assert_eq!(policy.fallback(op).line, 0);
         assert_eq!(policy.fallback(op).action, Action::Quorum(Terms::default()));
     }
+}
+
+#[test]
+fn what_a_policy_says_of_thresholds() {
+    let parse = |adaptive: &str| {
+        let text = format!(
+            "policy_name=p policy_version=7\n{adaptive}\n\
+             DEFAULT action=QUORUM\nop=BPF action=QUORUM threshold=100%\n"
+        );
+        Policy::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    };
+    let threshold = |action| match action {
+        Action::Quorum(terms) => terms.threshold_bp,
+        _ => panic!("no quorum"),
+    };
+    for none in ["", "adaptive", "  adaptive # all defaults"] {
+        assert_eq!(parse(none).adaptive(), Adaptive::DEFAULT);
+    }
+    let all = parse(
+        "adaptive jitter=100% quiet=24h within=1h burst=64 silence=24h missing=0.01% raise=49.99% \
+         ceiling=100% floor=50.01%",
+    );
+    assert_eq!(
+        all.adaptive(),
+        Adaptive {
+            floor_bp: 5001,
+            ceiling_bp: 10_000,
+            raise_bp: 4999,
+            missing_bp: 1,
+            silence_s: 86_400,
+            burst: 64,
+            within_s: 3600,
+            quiet_s: 86_400,
+            jitter_bp: 10_000,
+        }
+    );
+    let none =
+        parse("adaptive raise=0% jitter=0% burst=1 within=1s silence=1s quiet=1s").adaptive();
+    assert_eq!((none.raise_bp, none.jitter_bp, none.burst), (0, 0, 1));
+
+    // Where no threshold stands it is 75 % or the floor, for governance, too.
+    for (text, least) in [
+        ("adaptive floor=60%", 7500),
+        ("adaptive floor=75.01%", 7501),
+        ("adaptive floor=100%", 10_000),
+    ] {
+        let policy = parse(text);
+        assert_eq!(threshold(policy.fallback(Op::Exec).action), least);
+        assert_eq!(threshold(policy.fallback(Op::Unload).action), least);
+        assert_eq!(policy.adaptive().terms().threshold_bp, least);
+    }
+    // A floor above the default ceiling takes it along.
+    assert_eq!(parse("adaptive floor=95%").adaptive().ceiling_bp, 9500);
+    assert_eq!(parse("adaptive floor=90%").adaptive().ceiling_bp, 9000);
 }
 
 #[test]

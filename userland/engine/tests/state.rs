@@ -6,14 +6,19 @@ mod support;
 
 use engine::anchor::Position;
 use engine::clock::SLOTS;
+use engine::evidence::Evidence;
 use engine::governance::Mode;
 use engine::limits::{
+    EVIDENCE,
     POLICY_TEXT,
     VALIDATORS, //
 };
+use engine::quarantine::Record;
 use engine::refusal::Refusal;
+use engine::reputation;
 use engine::state::{
     Head,
+    Kept,
     State,
     StateWriter,
     Validator,
@@ -28,8 +33,10 @@ use engine::wire::{
 use proptest::prelude::*;
 use support::{
     entries,
+    forged_evidence,
     mac,
     node_clock,
+    Key,
     Member,
     Sample,
     Sha256,
@@ -76,7 +83,55 @@ fn sections(sample: &Sample) -> Sections {
         (2, 0, members(&sample.members)),
         (3, 0, sample.slots.to_be_bytes().to_vec()),
         (4, 0, counted(&sample.clock)),
+        (5, 0, quarantine(sample)),
+        (6, 0, reputations(sample)),
     ]
+}
+
+/// A record of a quarantine as the document has it.
+fn record(record: &Record, evidence: &[u8]) -> Vec<u8> {
+    let mut bytes = [
+        &record.validator()[..],
+        &record.slot().to_be_bytes(),
+        &[record.standing() as u8],
+        &[u8::try_from(record.pairs().len()).unwrap()],
+    ]
+    .concat();
+    for pair in record.pairs() {
+        bytes.extend(pair.node);
+        bytes.extend(pair.entry.to_be_bytes());
+    }
+    bytes.extend(record.number().to_be_bytes());
+    bytes.extend(u16::try_from(evidence.len()).unwrap().to_be_bytes());
+    bytes.extend(evidence);
+    bytes
+}
+
+/// The section QUARANTINE as the document has it.
+fn quarantine(sample: &Sample) -> Vec<u8> {
+    let count = u16::try_from(sample.quarantine.len()).unwrap();
+    let list = sample.quarantine.iter();
+    list.fold(
+        count.to_be_bytes().to_vec(),
+        |mut bytes, (one, evidence)| {
+            bytes.extend(record(one, evidence));
+            bytes
+        },
+    )
+}
+
+/// The section REPUTATION as the document has it.
+fn reputations(sample: &Sample) -> Vec<u8> {
+    let count = u16::try_from(sample.reputations.len()).unwrap();
+    let list = sample.reputations.iter();
+    list.fold(count.to_be_bytes().to_vec(), |mut bytes, (slot, kept)| {
+        bytes.extend(slot.to_be_bytes());
+        bytes.extend(kept.score.to_be_bytes());
+        bytes.extend(kept.bias.to_be_bytes());
+        bytes.extend(kept.agreed.to_be_bytes());
+        bytes.extend(kept.disagreed.to_be_bytes());
+        bytes
+    })
 }
 
 /// A state written by the document and without the engine, around any sections.
@@ -173,6 +228,11 @@ fn assert_is(bytes: &[u8], sample: &Sample) {
         let clock = node_clock(&member.clock);
         assert!(clock.iter().eq(validator.clock.iter()));
     }
+    assert!(state
+        .quarantine()
+        .map(|kept| (kept.record, kept.evidence.to_vec()))
+        .eq(sample.quarantine.iter().cloned()));
+    assert!(state.reputations().eq(sample.reputations.iter().copied()));
     assert_eq!(state.signed, &bytes[..bytes.len() - 32]);
     assert_eq!(*state.mac, mac(&STATE_KEY, state.signed));
 }
@@ -225,8 +285,42 @@ fn greatest() -> Sample {
             .collect(),
         slots: u128::MAX,
         clock,
+        quarantine: (1..=128u8).map(greatest_record).collect(),
+        reputations: (1..=128)
+            .map(|slot| {
+                let kept = reputation::Kept {
+                    score: 0,
+                    bias: 15,
+                    agreed: u64::MAX,
+                    disagreed: u64::MAX,
+                };
+                (slot, kept)
+            })
+            .collect(),
         ..Sample::new()
     }
+}
+
+/// A quarantine with as many pairs as there can be, and the longest evidence, of the key that
+/// [`greatest`] has in that slot.
+fn greatest_record(slot: u8) -> (Record, Vec<u8>) {
+    let mut key = [slot; 65];
+    key[0] = 4;
+    let validator = Sha256::sha256(&[&key]);
+    let mut record = Record::new(&validator, slot.into(), u64::MAX);
+    let mut cause = Vec::new();
+    for node in 1u8..=3 {
+        cause = forged_evidence(&[node; 32], &key, slot.into(), 129);
+        record
+            .readmit(
+                &NODE,
+                u64::MAX,
+                &Evidence::decode::<Sha256>(&cause).unwrap(),
+            )
+            .unwrap();
+        record.quarantine(slot.into(), u64::MAX);
+    }
+    (record, cause)
 }
 
 #[test]
@@ -236,6 +330,9 @@ fn the_greatest_state_fits() {
     assert_is(&bytes, &sample);
     assert_eq!(bytes, by_hand(&sample, &sections(&sample)));
     assert!(bytes.len() < MAX_LEN);
+    // The forged signatures have eight bytes each.
+    assert_eq!(sample.quarantine[0].1.len(), EVIDENCE - 2 * (72 - 8));
+    assert_eq!(sample.quarantine[0].0.pairs().len(), 4);
     assert_eq!(sample.members.len(), VALIDATORS);
     assert_eq!(sample.clock.len(), SLOTS);
     // The sum of the weights may be just so great.
@@ -386,7 +483,7 @@ fn each_section_is_there_once_in_its_order() {
     let section = Error::Field("section");
     let number = Error::Field("number of sections");
     let mut cases: Vec<(Sections, Error)> = vec![(Vec::new(), number)];
-    for at in 0..4 {
+    for at in 0..6 {
         let mut missing = good.clone();
         missing.remove(at);
         cases.push((missing, number));
@@ -395,12 +492,12 @@ fn each_section_is_there_once_in_its_order() {
         cases.push((twice, number));
         // In the place of another one.
         let mut replaced = good.clone();
-        replaced[at] = good[(at + 1) % 4].clone();
+        replaced[at] = good[(at + 1) % 6].clone();
         cases.push((replaced, section));
         let mut swapped = good.clone();
-        swapped.swap(at, (at + 1) % 4);
+        swapped.swap(at, (at + 1) % 6);
         cases.push((swapped, section));
-        for tag in [0, 5, u16::MAX] {
+        for tag in [0, 7, u16::MAX] {
             let mut unknown = good.clone();
             unknown[at].0 = tag;
             cases.push((unknown, section));
@@ -410,14 +507,14 @@ fn each_section_is_there_once_in_its_order() {
         cases.push((reserved, Error::Reserved));
     }
     let mut more = good.clone();
-    more.push((5, 0, Vec::new()));
+    more.push((7, 0, Vec::new()));
     cases.push((more, number));
-    for (at, wrong) in [(1, Error::Long), (2, Error::Long), (3, Error::Long)] {
+    for at in 1..6 {
         let mut long = good.clone();
         long[at].2.push(0);
-        cases.push((long, wrong));
+        cases.push((long, Error::Long));
     }
-    for at in [1, 2, 3] {
+    for at in 1..6 {
         for len in 0..good[at].2.len() {
             let mut short = good.clone();
             short[at].2.truncate(len);
@@ -501,6 +598,7 @@ fn slots_cover_the_validators() {
     ] {
         let sample = Sample {
             slots,
+            quarantine: Vec::new(),
             ..Sample::new()
         };
         assert_eq!(
@@ -555,6 +653,199 @@ fn clocks_are_judged() {
 }
 
 #[test]
+fn each_quarantine_is_judged() {
+    let good = Sample::new();
+    let (alice, bob) = (good.quarantine[0].clone(), good.quarantine[1].clone());
+    let cause = forged_evidence(&NODE, &Key::new("alice").public, 1, 2);
+    let again = |slot| {
+        let mut record = alice.0.clone();
+        record.quarantine(slot, 5);
+        record
+    };
+    let readmitted = |slot| {
+        let mut record = again(slot);
+        let cause = Evidence::decode::<Sha256>(&cause).unwrap();
+        record.readmit(&NODE, 60, &cause).unwrap();
+        record
+    };
+    let evidence = "evidence";
+    let order = "order of quarantined validators";
+    let slot = "quarantined slot";
+    type Case = (Vec<(Record, Vec<u8>)>, &'static str);
+    let cases: Vec<Case> = vec![
+        // Evidence is there while it is needed, and not longer.
+        (vec![(alice.0.clone(), cause.clone())], evidence),
+        (vec![(bob.0.clone(), Vec::new())], evidence),
+        (vec![(bob.0.clone(), bob.1[1..].to_vec())], evidence),
+        (vec![(bob.0.clone(), [&bob.1[..], &[0]].concat())], evidence),
+        // It is that of the validator.
+        (vec![(bob.0.clone(), cause.clone())], evidence),
+        (vec![(again(1), bob.1.clone())], evidence),
+        // Order, and one slot for each.
+        (vec![bob.clone(), alice.clone()], order),
+        (vec![bob.clone(), bob.clone()], order),
+        (vec![bob.clone(), (readmitted(2), Vec::new())], order),
+        // One record for each.
+        (
+            vec![alice.clone(), (readmitted(2), Vec::new())],
+            "quarantined validator",
+        ),
+        // A slot that was given out.
+        (vec![(readmitted(4), Vec::new())], slot),
+        (vec![(readmitted(128), Vec::new())], slot),
+        // A slot that is another's, and an enrolled validator elsewhere.
+        (
+            vec![(Record::new(bob.0.validator(), 3, 5), bob.1.clone())],
+            slot,
+        ),
+        (vec![(again(2), cause.clone())], slot),
+        (vec![(again(3), cause.clone())], slot),
+    ];
+    for (number, (list, field)) in cases.into_iter().enumerate() {
+        let sample = Sample {
+            quarantine: list,
+            ..good.clone()
+        };
+        assert_eq!(sample.encode(), Err(Error::Field(field)), "case {number}");
+        assert_eq!(
+            error(&by_hand(&sample, &sections(&sample))),
+            Error::Field(field)
+        );
+    }
+    for list in [
+        vec![],
+        vec![bob.clone()],
+        vec![(again(1), cause.clone()), bob.clone()],
+        vec![(readmitted(1), Vec::new()), bob.clone()],
+        vec![(readmitted(2), Vec::new())],
+    ] {
+        let sample = Sample {
+            quarantine: list,
+            ..good.clone()
+        };
+        assert_is(&sample.encode().unwrap(), &sample);
+    }
+}
+
+#[test]
+fn each_byte_of_a_quarantine_is_judged() {
+    let sample = Sample::new();
+    let good = sections(&sample);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut list = good.clone();
+        list[4].2[at..at + bytes.len()].copy_from_slice(bytes);
+        error(&by_hand(&sample, &list))
+    };
+    // Of alice, who was readmitted with two pairs: validator, slot, standing, number of pairs.
+    let at = 2 + 32;
+    assert_eq!(with(at, &[0, 0]), Error::Field("quarantined slot"));
+    assert_eq!(with(at, &[0, 129]), Error::Field("quarantined slot"));
+    for standing in [0, 3, 255] {
+        assert_eq!(with(at + 2, &[standing]), Error::Field("standing"));
+    }
+    assert_eq!(with(at + 2, &[1]), Error::Field("evidence"));
+    assert_eq!(sample.quarantine[0].0.pairs().len(), 2);
+    for count in [5, 255] {
+        assert!(matches!(
+            with(at + 3, &[count]),
+            Error::Field("number of pairs" | "pairs") | Error::Short
+        ));
+    }
+    // Two pairs of one node.
+    assert_eq!(with(at + 4 + 40, &NODE), Error::Field("pairs"));
+    // Number and length of the evidence.
+    assert_eq!(
+        with(at + 4 + 80, &[0; 8]),
+        Error::Field("quarantined number")
+    );
+    assert_eq!(
+        with(at + 4 + 88, &1u16.to_be_bytes()),
+        Error::Field("evidence")
+    );
+    assert_eq!(with(at + 4 + 88, &[0xff; 2]), Error::Short);
+    // A readmission without any pair.
+    let mut list = good.clone();
+    list[4].2[at + 3] = 0;
+    list[4].2.drain(at + 4..at + 84);
+    assert_eq!(error(&by_hand(&sample, &list)), Error::Field("pairs"));
+    // More than there can be, more than are there, and fewer.
+    assert_eq!(
+        with(0, &129u16.to_be_bytes()),
+        Error::Field("number of quarantined validators")
+    );
+    assert_eq!(with(0, &3u16.to_be_bytes()), Error::Short);
+    assert_eq!(with(0, &1u16.to_be_bytes()), Error::Long);
+    assert_eq!(with(0, &0u16.to_be_bytes()), Error::Long);
+    // Five pairs.
+    let mut list = good.clone();
+    let mut five = sample.quarantine[0].0.validator().to_vec();
+    five.extend([0, 1, 2, 5]);
+    for node in 0u8..5 {
+        five.extend([node; 32]);
+        five.extend([0; 8]);
+    }
+    five.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
+    list[4].2 = [&[0, 1][..], &five].concat();
+    assert_eq!(
+        error(&by_hand(&sample, &list)),
+        Error::Field("number of pairs")
+    );
+}
+
+#[test]
+fn each_reputation_is_judged() {
+    let kept = Sample::new().reputations[0].1;
+    let slot = Error::Field("slot of a reputation");
+    for (list, wanted) in [
+        (vec![(1, kept), (1, kept)], slot),
+        (vec![(3, kept), (1, kept)], slot),
+        (vec![(2, kept)], slot),
+        (vec![(0, kept)], slot),
+        (vec![(129, kept)], slot),
+        (vec![(1, kept), (3, kept), (3, kept)], slot),
+    ] {
+        let sample = Sample {
+            reputations: list,
+            ..Sample::new()
+        };
+        assert_eq!(sample.encode(), Err(wanted));
+        assert_eq!(error(&by_hand(&sample, &sections(&sample))), wanted);
+    }
+    // A score beyond its range, and a reputation that is as at first.
+    let sample = Sample::new();
+    let good = sections(&sample);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut list = good.clone();
+        list[5].2[at..at + bytes.len()].copy_from_slice(bytes);
+        error(&by_hand(&sample, &list))
+    };
+    assert_eq!(with(0, &2u16.to_be_bytes()), Error::Short);
+    assert_eq!(with(0, &0u16.to_be_bytes()), Error::Long);
+    assert!(matches!(with(4, &10_001u16.to_be_bytes()), Error::Field(_)));
+    let pristine = Sample {
+        reputations: vec![(1, reputation::Kept::PRISTINE), (3, kept)],
+        ..Sample::new()
+    };
+    assert_eq!(
+        error(&by_hand(&pristine, &sections(&pristine))),
+        Error::Field("reputation")
+    );
+    // A writer leaves it out.
+    let wanted = Sample {
+        reputations: vec![(3, kept)],
+        ..Sample::new()
+    };
+    assert_is(&pristine.encode().unwrap(), &wanted);
+    for list in [vec![], vec![(1, kept), (3, kept)]] {
+        let sample = Sample {
+            reputations: list,
+            ..Sample::new()
+        };
+        assert_is(&sample.encode().unwrap(), &sample);
+    }
+}
+
+#[test]
 fn a_writer_keeps_the_order() {
     let sample = Sample::new();
     let anchor = sample.anchor();
@@ -579,6 +870,8 @@ fn a_writer_keeps_the_order() {
     assert_eq!(writer.validators(none), section);
     assert_eq!(writer.slots(0), section);
     assert_eq!(writer.clock(&clock), section);
+    assert_eq!(writer.quarantine(None::<Kept<'_>>), section);
+    assert_eq!(writer.reputation([]), section);
     assert_eq!(writer.policy(&sample.policy), Ok(()));
     assert_eq!(writer.policy(&sample.policy), section);
     assert_eq!(writer.slots(0), section);
@@ -672,6 +965,8 @@ fn any_sample() -> impl Strategy<Value = Sample> {
                 members,
                 slots: used,
                 clock: [(0, number)].into_iter().chain(clock).collect(),
+                quarantine: Vec::new(),
+                reputations: Vec::new(),
             }
         })
 }
@@ -694,7 +989,7 @@ fn lengths() -> Vec<(usize, usize)> {
                 list.push((name, 1));
                 list.push((name + 1 + sample.members[0].name.len() + 65 + 8, 2));
             }
-            4 => list.push((at, 2)),
+            4..=6 => list.push((at, 2)),
             _ => {}
         }
         at += value.len();

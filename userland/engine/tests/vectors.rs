@@ -8,6 +8,7 @@
 mod support;
 
 use engine::anchor;
+use engine::byzantine::Fault;
 use engine::clock::{
     first_number,
     Chain, //
@@ -18,6 +19,10 @@ use engine::event::{
     Kind,
     Payload,
     HEADER_LEN, //
+};
+use engine::evidence::{
+    self,
+    Evidence, //
 };
 use engine::op::Op;
 use engine::quorum::{
@@ -34,6 +39,7 @@ use engine::request::{
 use engine::state::State;
 use engine::vote::VoteRecord;
 use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::VerifyingKey;
 use serde_json::{
     json,
     Value, //
@@ -43,7 +49,9 @@ use support::{
     hex,
     record,
     signed,
+    Draft,
     Key,
+    Paper,
     Sha256,
     EPOCH,
     NODE, //
@@ -207,7 +215,7 @@ fn vote_vectors() {
         (Verdict::Deny, "", CLOCK),
         (Verdict::Deny, "not in the change window", CLOCK),
     ] {
-        let vote = signed(&key, &id, verdict, clock, reason);
+        let vote = signed(&key, 1, &id, verdict, clock, reason);
         let bytes = record(&key, &vote, reason);
         let read = VoteRecord::decode(&bytes).unwrap();
         let signature = p256::ecdsa::Signature::from_der(read.signature).unwrap();
@@ -217,6 +225,7 @@ fn vote_vectors() {
             .unwrap();
         votes.push(json!({
             "verdict": verdict.name(),
+            "slot": read.vote.slot,
             "reason": reason,
             "reason_digest": hex(read.vote.reason_digest),
             "expires_ms": read.vote.expires_ms,
@@ -279,7 +288,7 @@ fn judge(key: &Key, bytes: &[u8]) -> Option<Refusal> {
 fn refused_vectors() {
     let key = Key::new("alice");
     let id = request::id::<Sha256>(&request_bytes(40));
-    let vote = signed(&key, &id, Verdict::Approve, &[(0, 40), (1, 1)], REASON);
+    let vote = signed(&key, 1, &id, Verdict::Approve, &[(0, 40), (1, 1)], REASON);
     let good = record(&key, &vote, REASON);
     assert_eq!(judge(&key, &good), None);
     let read = VoteRecord::decode(&good).unwrap();
@@ -312,12 +321,17 @@ fn refused_vectors() {
         ),
         (
             "another magic",
-            changed(&good, 7, b"2"),
+            changed(&good, 7, b"1"),
             Refusal::VoteVersion,
         ),
         ("verdict 0", changed(&good, 112, &[0]), malformed),
         ("verdict 3", changed(&good, 112, &[3]), malformed),
-        ("reserved byte", changed(&good, 113, &[1]), malformed),
+        ("slot 0", changed(&good, 113, &[0]), malformed),
+        (
+            "slot 129 of the vote",
+            changed(&good, 113, &[129]),
+            malformed,
+        ),
         ("no clock entries", changed(&good, 114, &[0, 0]), malformed),
         (
             "130 clock entries",
@@ -386,6 +400,11 @@ fn refused_vectors() {
             Refusal::VoteForged,
         ),
         (
+            "slot changed",
+            changed(&good, 113, &[2]),
+            Refusal::VoteForged,
+        ),
+        (
             "epoch changed",
             changed(&good, 47, &[8]),
             Refusal::VoteForged,
@@ -430,7 +449,14 @@ fn chain_vectors() {
     let created = first_number(EPOCH) + 2;
     let request = request_bytes(created);
     let id = request::id::<Sha256>(&request);
-    let vote = signed(&key, &id, Verdict::Approve, &[(0, created), (1, 1)], REASON);
+    let vote = signed(
+        &key,
+        1,
+        &id,
+        Verdict::Approve,
+        &[(0, created), (1, 1)],
+        REASON,
+    );
     let vote = record(&key, &vote, REASON);
     let payloads = [
         (Kind::Loaded, Payload::Loaded { version: "1.0" }, 0, 2),
@@ -487,6 +513,188 @@ fn chain_vectors() {
     check("chain.json", &value);
 }
 
+/// What is wrong with evidence, the signatures included.
+fn judge_evidence(bytes: &[u8]) -> Option<Refusal> {
+    let verify = || {
+        let evidence = Evidence::decode::<Sha256>(bytes)?;
+        let forged = |_| Refusal::EvidenceForged;
+        let key = VerifyingKey::from_sec1_bytes(evidence.key).map_err(forged)?;
+        for vote in [evidence.first, evidence.second] {
+            let signature = p256::ecdsa::Signature::from_der(vote.signature).map_err(forged)?;
+            key.verify(vote.signed, &signature).map_err(forged)?;
+        }
+        Ok(())
+    };
+    verify().err()
+}
+
+/// Evidence with other bytes for one of its parts: `first` and `second` as they are to stand there.
+fn assembled(kind: u8, key: &Key, first: &Paper, second: &Paper) -> Vec<u8> {
+    let part = |bytes: &[u8]| {
+        let len = u16::try_from(bytes.len()).unwrap();
+        [&len.to_be_bytes()[..], bytes].concat()
+    };
+    [
+        &evidence::MAGIC[..],
+        &[kind, 0],
+        &key.public,
+        &part(&first.signed),
+        &part(&first.signature),
+        &part(&second.signed),
+        &part(&second.signature),
+    ]
+    .concat()
+}
+
+#[test]
+fn evidence_vectors() {
+    let (alice, mallory) = (Key::new("alice"), Key::new("mallory"));
+    let one = Draft::new(&alice.id, 1, CLOCK);
+    let denies = Draft {
+        verdict: Verdict::Deny,
+        clock: vec![(0, 41), (1, 7), (3, 2)],
+        ..one.clone()
+    };
+    let other_slot = Draft {
+        slot: 3,
+        ..denies.clone()
+    };
+    let same_entry = Draft {
+        request: [0x77; 32],
+        ..one.clone()
+    };
+    let fewer = Draft {
+        request: [0x77; 32],
+        clock: vec![(0, 44), (1, 7)],
+        ..one.clone()
+    };
+    let proven: Vec<_> = [
+        (Fault::Equivocation, "another verdict, later", &denies),
+        (
+            Fault::Equivocation,
+            "another verdict in another slot",
+            &other_slot,
+        ),
+        (
+            Fault::Fork,
+            "the same own entry, another request",
+            &same_entry,
+        ),
+        (
+            Fault::Regression,
+            "a later vote that forgets slot 3",
+            &fewer,
+        ),
+    ]
+    .into_iter()
+    .map(|(fault, what, other)| {
+        let bytes = support::evidence_of(&alice.public, &other.sign(&alice), &one.sign(&alice));
+        assert_eq!(judge_evidence(&bytes), None, "{what}");
+        let evidence = Evidence::decode::<Sha256>(&bytes).unwrap();
+        assert_eq!(evidence.fault, fault);
+        json!({
+            "what": what,
+            "fault": fault.name(),
+            "kind": fault as u8,
+            "node": hex(evidence.node()),
+            "validator": hex(evidence.validator()),
+            "entry": evidence.entry(),
+            "evidence": hex(&bytes),
+        })
+    })
+    .collect();
+    let value = json!({
+        "description": "Evidence of faults, and bytes that prove none. The key is for tests only.",
+        "private_key": hex(&alice.private.to_bytes()),
+        "public_key": hex(&alice.public),
+        "proven": proven,
+        "refused": refused_evidence(&alice, &mallory, &one, &same_entry),
+    });
+    check("evidence.json", &value);
+}
+
+/// Bytes that prove nothing of alice, whose votes `one` and `two` would: they have the same own
+/// entry.
+fn refused_evidence(alice: &Key, mallory: &Key, one: &Draft, two: &Draft) -> Vec<Value> {
+    let (malformed, none, forged) = (
+        Refusal::EvidenceMalformed,
+        Refusal::EvidenceNone,
+        Refusal::EvidenceForged,
+    );
+    let (a, b) = (one.sign(alice), two.sign(alice));
+    let good = assembled(2, alice, &a, &b);
+    assert_eq!(judge_evidence(&good), None);
+    let with = |change: fn(&mut Draft)| {
+        let mut other = two.clone();
+        change(&mut other);
+        assembled(2, alice, &a, &other.sign(alice))
+    };
+    let end = good.len();
+    let cases: Vec<(&str, Vec<u8>, Refusal)> = vec![
+        ("nothing", Vec::new(), malformed),
+        ("one byte missing", good[..end - 1].to_vec(), malformed),
+        ("one byte more", [&good[..], &[0]].concat(), malformed),
+        ("another magic", changed(&good, 7, b"2"), malformed),
+        ("kind 0", changed(&good, 8, &[0]), malformed),
+        ("kind 4", changed(&good, 8, &[4]), malformed),
+        ("reserved byte", changed(&good, 9, &[1]), malformed),
+        ("the other order", assembled(2, alice, &b, &a), malformed),
+        ("another key", assembled(2, mallory, &a, &b), malformed),
+        ("another kind", changed(&good, 8, &[3]), none),
+        ("the same vote twice", assembled(2, alice, &a, &a), none),
+        (
+            "the same bytes with two signatures",
+            assembled(2, alice, &a, &one.forge()),
+            none,
+        ),
+        ("of two nodes", with(|v| v.node = [0x12; 32]), none),
+        ("of two epochs", with(|v| v.epoch += 1), none),
+        (
+            "of two slots",
+            with(|v| {
+                v.slot = 3;
+                v.clock = vec![(0, 40), (1, 6), (3, 9)];
+            }),
+            none,
+        ),
+        (
+            "a later vote that dominates",
+            with(|v| v.clock = vec![(0, 44), (1, 7), (3, 2)]),
+            none,
+        ),
+        (
+            "signed by another key",
+            assembled(2, alice, &a, &two.sign(mallory)),
+            forged,
+        ),
+        (
+            "a signature of the other vote",
+            assembled(
+                2,
+                alice,
+                &a,
+                &Paper {
+                    signature: a.signature.clone(),
+                    ..b.clone()
+                },
+            ),
+            forged,
+        ),
+    ];
+    cases
+        .iter()
+        .map(|(what, bytes, refusal)| {
+            assert_eq!(judge_evidence(bytes), Some(*refusal), "{what}");
+            json!({
+                "what": what,
+                "evidence": hex(bytes),
+                "refusal": refusal.name(),
+                "code": refusal.code(),
+            })
+        })
+        .collect()
+}
+
 #[test]
 fn state_vectors() {
     let sample = support::Sample::new();
@@ -526,6 +734,24 @@ fn state_vectors() {
             })).collect::<Vec<_>>(),
             "slots": hex(&state.slots.to_be_bytes()),
             "clock": state.clock.iter().collect::<Vec<_>>(),
+            "quarantine": state.quarantine().map(|kept| json!({
+                "validator": hex(kept.record.validator()),
+                "slot": kept.record.slot(),
+                "standing": kept.record.standing() as u8,
+                "pairs": kept.record.pairs().iter().map(|pair| json!({
+                    "node": hex(&pair.node),
+                    "entry": pair.entry,
+                })).collect::<Vec<_>>(),
+                "number": kept.record.number(),
+                "evidence": hex(kept.evidence),
+            })).collect::<Vec<_>>(),
+            "reputation": state.reputations().map(|(slot, kept)| json!({
+                "slot": slot,
+                "score": kept.score,
+                "bias": kept.bias,
+                "agreed": kept.agreed,
+                "disagreed": kept.disagreed,
+            })).collect::<Vec<_>>(),
         },
         "anchors": [
             {
@@ -554,42 +780,56 @@ fn state_vectors() {
 #[test]
 fn quorum_vectors() {
     let mut rows = Vec::new();
-    for (weights, approve, deny) in [
-        (&[1][..], 1, 0),
-        (&[1], 0, 1),
-        (&[1, 1, 1], 2, 0),
-        (&[1, 1, 1], 3, 0),
-        (&[1, 1, 1, 1], 2, 1),
-        (&[1, 1, 1, 1], 3, 0),
-        (&[1, 1, 1, 1], 3, 1),
-        (&[1; 7], 5, 1),
-        (&[1; 7], 6, 0),
-        (&[1; 7], 0, 3),
-        (&[1; 100], 74, 25),
-        (&[1; 100], 75, 0),
-        (&[1; 100], 0, 25),
-        (&[1; 100], 0, 26),
-        (&[u32::MAX], 1, 0),
-        (&[5, 3, 1, 1], 1, 1),
-        (&[5, 3, 1, 1], 2, 0),
-        (&[u32::MAX - 2, 1, 1], 1, 1),
+    for (weights, approve, deny, quarantined) in [
+        (&[1][..], 1, 0, 0),
+        (&[1], 0, 0, 1),
+        (&[1, 1, 1, 1], 3, 0, 1),
+        (&[1, 1, 1, 1], 2, 0, 1),
+        (&[1, 1, 1, 1], 2, 0, 2),
+        (&[1; 7], 5, 0, 1),
+        (&[1; 7], 4, 1, 2),
+        (&[1; 100], 0, 0, 25),
+        (&[1; 100], 0, 0, 26),
+        (&[1; 100], 0, 10, 16),
+        (&[1], 0, 1, 0),
+        (&[1, 1, 1], 2, 0, 0),
+        (&[1, 1, 1], 3, 0, 0),
+        (&[1, 1, 1, 1], 2, 1, 0),
+        (&[1, 1, 1, 1], 3, 0, 0),
+        (&[1, 1, 1, 1], 3, 1, 0),
+        (&[1; 7], 5, 1, 0),
+        (&[1; 7], 6, 0, 0),
+        (&[1; 7], 0, 3, 0),
+        (&[1; 100], 74, 25, 0),
+        (&[1; 100], 75, 0, 0),
+        (&[1; 100], 0, 25, 0),
+        (&[1; 100], 0, 26, 0),
+        (&[u32::MAX], 1, 0, 0),
+        (&[5, 3, 1, 1], 1, 1, 0),
+        (&[5, 3, 1, 1], 2, 0, 0),
+        (&[u32::MAX - 2, 1, 1], 1, 1, 0),
     ] {
         for bp in [5001, 6667, 7500, 9000, 10_000] {
             let total = weights.iter().map(|&weight| u64::from(weight)).sum();
             let mut ballot = Ballot::new(bp, total).unwrap();
-            // The first validators approve, the last ones deny.
+            // The first validators approve, the last ones are quarantined, those before them deny.
             let verdicts = (1..)
                 .zip(weights)
                 .enumerate()
                 .filter_map(|(i, (slot, &weight))| {
                     if i < approve {
                         Some((slot, weight, Verdict::Approve))
-                    } else if i >= weights.len() - deny {
+                    } else if i >= weights.len() - deny - quarantined
+                        && i < weights.len() - quarantined
+                    {
                         Some((slot, weight, Verdict::Deny))
                     } else {
                         None
                     }
                 });
+            for (slot, &weight) in (1..).zip(weights).skip(weights.len() - quarantined) {
+                ballot.bar(slot, weight);
+            }
             for (slot, weight, verdict) in verdicts {
                 if ballot.outcome() == Outcome::Open {
                     ballot.cast(slot, weight, verdict).unwrap();
@@ -600,6 +840,7 @@ fn quorum_vectors() {
                 "total": total,
                 "approve": ballot.approve(),
                 "deny": ballot.deny(),
+                "quarantined": ballot.barred(),
                 "needed": ballot.needed(),
                 "outcome": match ballot.outcome() {
                     Outcome::Open => "open",

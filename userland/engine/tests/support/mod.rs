@@ -8,12 +8,18 @@
 use engine::anchor;
 use engine::clock::NodeClock;
 use engine::der;
+use engine::evidence::{
+    self,
+    Evidence, //
+};
 use engine::governance::{
     Mode,
     ValidatorRecord, //
 };
 use engine::op::Op;
+use engine::quarantine;
 use engine::quorum::Verdict;
+use engine::reputation;
 use engine::request::{
     Binding,
     Fact,
@@ -26,6 +32,7 @@ use engine::state::{
 };
 use engine::vote::{
     self,
+    SignedVote,
     Vote, //
 };
 use engine::wire::{
@@ -187,27 +194,130 @@ pub(crate) fn entries(list: &[(u16, u64)]) -> Vec<u8> {
         .collect()
 }
 
-/// The signed part of a vote on the sample request.
+/// A vote that a test may change in every part.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) node: [u8; 32],
+    pub(crate) epoch: u64,
+    pub(crate) request: [u8; 32],
+    pub(crate) validator: [u8; 32],
+    pub(crate) verdict: Verdict,
+    pub(crate) slot: u16,
+    pub(crate) expires_ms: u64,
+    pub(crate) reason: String,
+    pub(crate) clock: Vec<(u16, u64)>,
+}
+
+impl Draft {
+    /// A vote on the sample request.
+    pub(crate) fn new(validator: &[u8; 32], slot: u16, clock: &[(u16, u64)]) -> Self {
+        Self {
+            node: NODE,
+            epoch: EPOCH,
+            request: REQUEST,
+            validator: *validator,
+            verdict: Verdict::Approve,
+            slot,
+            expires_ms: 1_300_000,
+            reason: String::new(),
+            clock: clock.to_vec(),
+        }
+    }
+
+    /// What is signed.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let clock = entries(&self.clock);
+        let vote = Vote {
+            node: &self.node,
+            epoch: self.epoch,
+            request: &self.request,
+            validator: &self.validator,
+            verdict: self.verdict,
+            slot: self.slot,
+            expires_ms: self.expires_ms,
+            reason_digest: &vote::reason_digest::<Sha256>(&self.reason),
+            clock: engine::clock::ClaimedClock::decode(&clock).unwrap(),
+        };
+        let mut out = [0; vote::MAX_SIGNED];
+        let len = vote.encode_signed(&mut out).unwrap();
+        out[..len].to_vec()
+    }
+
+    /// The vote with the signature of that key.
+    pub(crate) fn sign(&self, key: &Key) -> Paper {
+        let signed = self.bytes();
+        let signature = key.sign(&signed);
+        Paper { signed, signature }
+    }
+
+    /// The vote with a signature that is in its canonical encoding and verifies under no key.
+    pub(crate) fn forge(&self) -> Paper {
+        Paper {
+            signed: self.bytes(),
+            signature: vec![0x30, 6, 2, 1, 1, 2, 1, 1],
+        }
+    }
+}
+
+/// The bytes of a vote and its signature.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Paper {
+    pub(crate) signed: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl Paper {
+    pub(crate) fn view(&self) -> SignedVote<'_> {
+        SignedVote::decode(&self.signed, &self.signature).unwrap()
+    }
+}
+
+/// The signed part of a vote on the sample node.
 pub(crate) fn signed(
     key: &Key,
+    slot: u16,
     request: &[u8; 32],
     verdict: Verdict,
     clock: &[(u16, u64)],
     reason: &str,
 ) -> Vec<u8> {
-    let clock = entries(clock);
-    let vote = Vote {
-        node: &NODE,
-        epoch: EPOCH,
-        request,
-        validator: &key.id,
+    Draft {
+        request: *request,
         verdict,
-        expires_ms: 1_300_000,
-        reason_digest: &vote::reason_digest::<Sha256>(reason),
-        clock: engine::clock::ClaimedClock::decode(&clock).unwrap(),
+        reason: reason.to_owned(),
+        ..Draft::new(&key.id, slot, clock)
+    }
+    .bytes()
+}
+
+/// Evidence of a fork with that key, without valid signatures: the votes have as many entries as
+/// wanted, from slot 0 on, and `slot` is one of theirs.
+pub(crate) fn forged_evidence(
+    node: &[u8; 32],
+    public: &[u8; 65],
+    slot: u16,
+    entries: u16,
+) -> Vec<u8> {
+    let validator = Sha256::sha256(&[public]);
+    let clock: Vec<_> = (0..entries)
+        .chain([slot].into_iter().filter(|&slot| slot >= entries))
+        .map(|slot| (slot, u64::from(slot) + 40))
+        .collect();
+    let one = Draft {
+        node: *node,
+        ..Draft::new(&validator, slot, &clock)
     };
-    let mut out = [0; vote::MAX_SIGNED];
-    let len = vote.encode_signed(&mut out).unwrap();
+    let two = Draft {
+        request: CONTENT,
+        ..one.clone()
+    };
+    evidence_of(public, &one.forge(), &two.forge())
+}
+
+/// Evidence of these two votes.
+pub(crate) fn evidence_of(public: &[u8; 65], one: &Paper, two: &Paper) -> Vec<u8> {
+    let mut out = [0; evidence::MAX_LEN];
+    let len = evidence::encode::<Sha256>(public, &one.view(), &two.view(), &mut out).unwrap();
     out[..len].to_vec()
 }
 
@@ -262,14 +372,27 @@ pub(crate) struct Sample {
     pub(crate) members: Vec<Member>,
     pub(crate) slots: u128,
     pub(crate) clock: Vec<(u16, u64)>,
+    pub(crate) quarantine: Vec<(quarantine::Record, Vec<u8>)>,
+    pub(crate) reputations: Vec<(u16, reputation::Kept)>,
 }
 
 impl Sample {
-    /// Two validators, of which one has voted; a third one was removed.
+    /// Two validators, of which one has voted and was readmitted; a third one was removed while
+    /// it was quarantined.
     pub(crate) fn new() -> Self {
-        static KEYS: LazyLock<[[u8; 65]; 2]> =
-            LazyLock::new(|| ["alice", "carol"].map(|name| Key::new(name).public));
+        static KEYS: LazyLock<[[u8; 65]; 3]> =
+            LazyLock::new(|| ["alice", "carol", "bob"].map(|name| Key::new(name).public));
         let number = (EPOCH << 32) + 44;
+        let evidence = forged_evidence(&[0x12; 32], &KEYS[0], 1, 2);
+        let mut alice = quarantine::Record::new(&Sha256::sha256(&[&KEYS[0]]), 1, number - 20);
+        alice
+            .readmit(
+                &NODE,
+                number - 10,
+                &Evidence::decode::<Sha256>(&evidence).unwrap(),
+            )
+            .unwrap();
+        let bob = quarantine::Record::new(&Sha256::sha256(&[&KEYS[2]]), 2, number - 2);
         Self {
             counter: EPOCH + 2,
             previous: [0xaa; 32],
@@ -301,6 +424,19 @@ impl Sample {
             ],
             slots: 0b111,
             clock: vec![(0, number), (1, 6), (2, 9)],
+            quarantine: vec![
+                (alice, Vec::new()),
+                (bob, forged_evidence(&NODE, &KEYS[2], 2, 2)),
+            ],
+            reputations: vec![(
+                1,
+                reputation::Kept {
+                    score: 9000,
+                    bias: 8,
+                    agreed: 5,
+                    disagreed: 1,
+                },
+            )],
         }
     }
 
@@ -353,6 +489,15 @@ impl Sample {
         }))?;
         writer.slots(self.slots)?;
         writer.clock(&node_clock(&self.clock))?;
+        writer.quarantine(
+            self.quarantine
+                .iter()
+                .map(|(record, evidence)| state::Kept {
+                    record: record.clone(),
+                    evidence,
+                }),
+        )?;
+        writer.reputation(self.reputations.iter().copied())?;
         writer.finish::<Sha256>(|bytes| mac(&STATE_KEY, bytes))
     }
 }
