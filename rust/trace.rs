@@ -70,6 +70,21 @@ pub(crate) fn vote(request: u64, validator: u32, verdict: u32, result: Result) {
     let _ = unsafe { bindings::tcp_consensus_vote(request, validator, verdict, result) };
 }
 
+/// Traces that the validator in `slot` was quarantined for the proven fault of that number, by event
+/// `number`.
+///
+/// Context: any.
+pub(crate) fn quarantine(slot: u32, fault: u32, number: u64) {
+    trace!(tcp_lsm_quarantine(slot, fault, number));
+}
+
+/// Traces that an alert for the reason of that number holds from event `number` on, or no longer.
+///
+/// Context: any.
+pub(crate) fn alert(reason: u32, active: bool, number: u64) {
+    trace!(tcp_lsm_alert(reason, u32::from(active), number));
+}
+
 /// Shows a commit to the world: the tracepoint `tcp_lsm_anchor`, and whoever probes the function
 /// `tcp_secure_clock_anchored`. `head` is the chain's after event `number`, `signature` the MAC of
 /// the state, zeros without one.

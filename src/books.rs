@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Everything that one lock guards: the ledger, the docket, and what each validator said last.
+//! Everything that one lock guards: the ledger, the docket, the quarantine, and what each validator
+//! said last.
 //!
 //! The lock is a spin lock, since operations are judged in hooks that may not sleep. It is the
 //! innermost of the module; under it nothing is allocated, verified or sent.
 
 use crate::{
+    abi::{
+        clock,
+        trace, //
+    },
     check::{
         Draft,
         Settled, //
@@ -17,8 +22,8 @@ use crate::{
         State, //
     },
     engine::{
+        byzantine::contradiction,
         clock::{
-            ClaimedClock,
             NodeClock,
             NODE_SLOT,
             SLOTS, //
@@ -28,20 +33,47 @@ use crate::{
             GrantEnded,
             Kind, //
         },
+        evidence::{
+            self,
+            Evidence, //
+        },
+        memory::VoteMemory,
         refusal::Refusal,
+        vote::{
+            SignedVote,
+            VoteRecord, //
+        },
         wire::Writer, //
     },
     held::HeldVotes,
     ledger::{
         Cursor,
         Entry,
+        KernelDigest,
         Ledger, //
-    }, //
+    },
+    quarantine::{
+        Proof,
+        Quarantine, //
+    },
+    validator::Validator, //
 };
 use kernel::{
     alloc::AllocError,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
+
+/// Which votes a vote may contradict.
+#[derive(Clone, Copy)]
+pub(crate) enum Compare {
+    /// Those that are held.
+    Held,
+    /// Also those that were accepted before and after it, by its own entry.
+    Neighbours,
+    /// Also the one on the same request.
+    Everything,
+}
 
 /// What [`crate::node::Node::books`] guards.
 pub(crate) struct Books {
@@ -51,8 +83,12 @@ pub(crate) struct Books {
     pub(crate) docket: Docket,
     /// Votes whose causes have not arrived.
     pub(crate) held: HeldVotes,
+    /// Validators whose fault is proven.
+    pub(crate) quarantine: Quarantine,
     /// Clock of each validator's last accepted vote, by slot.
     last: KVVec<NodeClock>,
+    /// The last votes that were accepted of each validator that is enrolled, by slot.
+    memories: KVVec<Option<VoteMemory>>,
     /// Generation of the policy that requests and grants belong to.
     pub(crate) generation: u64,
     /// Weight of all validators.
@@ -65,16 +101,24 @@ pub(crate) struct Books {
 
 impl Books {
     /// Empty books.
+    // Not part of the stack frame that the module is loaded in.
+    #[inline(never)]
     pub(crate) fn new(node: &[u8; 32]) -> Result<Self, AllocError> {
         let mut last = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
         for _ in 0..SLOTS {
             last.push(NodeClock::new(), GFP_KERNEL)?;
         }
+        let mut memories = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
+        for _ in 0..SLOTS {
+            memories.push(None, GFP_KERNEL)?;
+        }
         Ok(Self {
             ledger: Ledger::new(node)?,
             docket: Docket::new()?,
             held: HeldVotes::new()?,
+            quarantine: Quarantine::new()?,
             last,
+            memories,
             generation: 0,
             total_weight: 0,
             next_expiry_ms: u64::MAX,
@@ -93,14 +137,21 @@ impl Books {
         closed
     }
 
-    /// When [`Books::expire`] has something to do next, milliseconds since boot.
-    pub(crate) fn next_expiry_ms(&self) -> u64 {
-        self.next_expiry_ms
+    /// When [`Books::expire`] or the watch has something to do next, milliseconds since boot.
+    pub(crate) fn next_ms(&self) -> u64 {
+        let watch = self.ledger.watch.next_ms().unwrap_or(u64::MAX);
+        self.next_expiry_ms.min(watch)
     }
 
     /// Looks for a grant for what `draft` asks, then for a request that asks the same, and, unless
     /// `only_look`, opens one.
-    pub(crate) fn settle(&mut self, draft: &mut Draft, only_look: bool, now_ms: u64) -> Settled {
+    pub(crate) fn settle(
+        &mut self,
+        draft: &mut Draft,
+        only_look: bool,
+        now_ms: u64,
+        closed: &mut Closed,
+    ) -> Settled {
         let (ledger, docket) = (&mut self.ledger, &mut self.docket);
         if let Some(id) = docket.use_grant(ledger, &draft.binding, now_ms) {
             return Settled::Granted(id);
@@ -119,7 +170,7 @@ impl Books {
             .request
             .as_ref()
             .and_then(|request| request.decided.clone());
-        match docket.open_request(ledger, draft, self.total_weight, now_ms) {
+        match docket.open_request(ledger, draft, self.total_weight, &self.quarantine, closed) {
             Ok(id) => {
                 let expires = docket
                     .find(&id)
@@ -140,22 +191,122 @@ impl Books {
     /// # Errors
     ///
     /// See [`Docket::cast`].
-    pub(crate) fn cast(
-        &mut self,
-        vote: &Cast<'_>,
-        clock: &ClaimedClock<'_>,
-        now_ms: u64,
-    ) -> Result<State, Refusal> {
-        let state = self.docket.cast(&mut self.ledger, vote, now_ms)?;
+    pub(crate) fn cast(&mut self, cast: &Cast<'_>, now_ms: u64) -> Result<State, Refusal> {
+        let state = self.docket.cast(&mut self.ledger, cast, now_ms)?;
         // The clock was decoded when the vote was checked, so it fits.
-        if let Some(last) = self.last.get_mut(usize::from(vote.slot)) {
-            let _ = last.decode(clock.as_bytes());
+        if let Some(last) = self.last.get_mut(usize::from(cast.slot)) {
+            let _ = last.decode(cast.record.vote.clock.as_bytes());
+        }
+        if let Some(Some(memory)) = self.memories.get_mut(usize::from(cast.slot)) {
+            memory.remember(&cast.record.signed_vote());
         }
         // A grant may expire sooner than anything else.
         if state == State::Granted {
             self.next_expiry_ms = now_ms;
         }
         Ok(state)
+    }
+
+    /// Looks for a vote of `validator` that contradicts `vote`, among those that are remembered and
+    /// those that are held, and writes evidence of both to `out` that would lead to its quarantine.
+    /// Returns its length.
+    ///
+    /// Every vote is compared when it arrives, with all that arrived before it, so none has to be
+    /// compared again when it is let go. Whether `vote` is signed is for the caller to verify.
+    pub(crate) fn evidence(
+        &self,
+        validator: &Validator,
+        vote: &SignedVote<'_>,
+        compare: Compare,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let memory = self.memories.get(usize::from(validator.slot))?.as_ref()?;
+        let held = self
+            .held
+            .iter()
+            .filter(|held| held.slot == validator.slot)
+            .filter_map(|held| VoteRecord::decode(held.record()).ok())
+            .map(|record| record.signed_vote())
+            .filter(|other| contradiction(other, vote).is_some());
+        let remembered = match compare {
+            Compare::Held => None,
+            Compare::Neighbours => memory.contradicting(vote, false),
+            Compare::Everything => memory.contradicting(vote, true),
+        };
+        Iterator::chain(remembered.into_iter(), held).find_map(|other| {
+            let len = evidence::encode::<KernelDigest>(&validator.key, vote, &other, out).ok()?;
+            let evidence = Evidence::decode::<KernelDigest>(out.get(..len)?).ok()?;
+            self.quarantine.check(&evidence).ok()?;
+            Some(len)
+        })
+    }
+
+    /// Quarantines a validator, records that, and whatever follows from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::EvidenceUnknown`] when it is not enrolled any more, [`Refusal::EvidenceKnown`],
+    /// [`Refusal::EvidenceExpired`].
+    pub(crate) fn convict(
+        &mut self,
+        validator: &Validator,
+        proof: &Arc<Proof>,
+    ) -> Result<Closed, Refusal> {
+        let slot = validator.slot;
+        if !matches!(self.memories.get(usize::from(slot)), Some(Some(_))) {
+            return Err(Refusal::EvidenceUnknown);
+        }
+        self.quarantine.check(&proof.evidence()?)?;
+        let stamp = clock::boottime_ms();
+        let number = self.record_quarantined(slot, proof, stamp);
+        self.quarantine.convict(validator, number, proof);
+        self.ledger.watch.quarantined(slot, stamp);
+        self.held.retain(|held| held.slot != slot);
+        let mut closed = Closed::default();
+        self.docket
+            .bar(&mut self.ledger, slot, validator.weight, &mut closed);
+        self.ledger.catch_up();
+        Ok(closed)
+    }
+
+    /// Records that the validator in `slot` is quarantined, and returns the event's number.
+    fn record_quarantined(&mut self, slot: u16, proof: &Proof, stamp_ms: u64) -> u64 {
+        let entry = Entry {
+            slot,
+            result: proof.fault as u16,
+            payload: &proof.bytes,
+            ..Entry::new(Kind::Quarantined)
+        };
+        let number = self.ledger.append_at(&entry, stamp_ms);
+        trace::quarantine(u32::from(slot), proof.fault as u32, number);
+        number
+    }
+
+    /// Records that a validator is quarantined, if it is: a state that was given back says so.
+    pub(crate) fn record_standing(&mut self, validator: &Validator) {
+        let case = self.quarantine.find(&validator.id);
+        let Some(proof) = case.and_then(|case| case.proof.clone()) else {
+            return;
+        };
+        let number = self.record_quarantined(validator.slot, &proof, clock::boottime_ms());
+        self.quarantine.note(validator, number, &proof);
+        self.ledger.watch.restored_quarantined(validator.slot);
+    }
+
+    /// Forgets the votes of the validator in `slot`: what they prove has expired, and would hide what
+    /// later ones prove.
+    pub(crate) fn forget_votes(&mut self, slot: u16) {
+        if let Some(Some(memory)) = self.memories.get_mut(usize::from(slot)) {
+            memory.clear();
+        }
+    }
+
+    /// Exchanges the memory of the votes of the validator in `slot`, which is there while it is
+    /// enrolled. What comes out is to be freed outside the lock.
+    pub(crate) fn swap_memory(&mut self, slot: u16, memory: &mut Option<VoteMemory>) {
+        if let Some(place) = self.memories.get_mut(usize::from(slot)) {
+            core::mem::swap(place, memory);
+        }
     }
 
     /// Lets go of held votes on requests that are no longer open.

@@ -82,10 +82,7 @@ impl Actor {
 
     /// Whom floods are held against.
     pub(crate) fn sender(&self, uid: u32) -> Sender {
-        match self {
-            Self::Agent(agent) => Sender::Agent(agent.id),
-            Self::Host => Sender::User(uid),
-        }
+        Sender::of(self.id(), uid)
     }
 }
 
@@ -294,8 +291,8 @@ impl Node {
         if books.generation != generation {
             return Ok(Step::Again);
         }
-        let closed = books.expire(now);
-        let found = books.settle(&mut draft, deadline.is_some(), now);
+        let mut closed = books.expire(now);
+        let found = books.settle(&mut draft, deadline.is_some(), now, &mut closed);
         drop(books);
         self.closed(&closed);
         Ok(match found {

@@ -63,6 +63,10 @@ counters! {
     Votes = "votes",
     /// Votes refused.
     VotesRefused = "votes_refused",
+    /// Validators quarantined.
+    Quarantined = "quarantined",
+    /// Evidence refused.
+    EvidenceRefused = "evidence_refused",
     /// Attempts on the control interface that were refused.
     ControlRefused = "control_refused",
     /// Agents labelled.

@@ -8,6 +8,7 @@
 
 use crate::{
     abi::{
+        clock,
         trace,
         wait::Event, //
     },
@@ -25,18 +26,21 @@ use crate::{
         policy::Terms,
         quorum::{
             Ballot,
-            Outcome,
-            Verdict, //
+            Outcome, //
         },
         refusal::Refusal,
-        request, //
+        request,
+        vote::VoteRecord, //
     },
     ledger::{
         encoded,
         Entry,
         KernelDigest,
         Ledger, //
-    }, //
+    },
+    limiter::Sender,
+    quarantine::Quarantine,
+    validator::Validator, //
 };
 use kernel::{
     alloc::AllocError,
@@ -102,7 +106,7 @@ pub(crate) struct Request {
     pub(crate) ttl_ms: u64,
     /// Uses of the grant.
     pub(crate) uses: u16,
-    /// Threshold in basis points.
+    /// Threshold of the rule, in basis points; an alert raises that of the ballot.
     threshold_bp: u16,
     /// How long it stays open, in milliseconds.
     timeout_ms: u64,
@@ -146,20 +150,24 @@ impl Request {
         }
     }
 
-    /// Approving, denying and total weight.
+    /// The weights so far, and the threshold that decides.
     pub(crate) fn tally(&self) -> Tally {
-        self.ballot.as_ref().map_or(
-            Tally {
-                approve: 0,
-                deny: 0,
-                total: 0,
-            },
-            |ballot| Tally {
-                approve: ballot.approve(),
-                deny: ballot.deny(),
-                total: ballot.total(),
-            },
-        )
+        let none = Tally {
+            approve: 0,
+            deny: 0,
+            total: 0,
+            quarantined: 0,
+            threshold_bp: self.threshold_bp,
+        };
+        self.ballot.as_ref().map_or(none, Ballot::tally)
+    }
+
+    /// The threshold that an alert gives this request now, in basis points.
+    fn raised(&self, ledger: &Ledger) -> u16 {
+        let governance = self.op.is_governance();
+        ledger
+            .watch
+            .threshold(self.threshold_bp, self.created, governance)
     }
 
     /// Whether the validator in `slot` has voted.
@@ -187,13 +195,17 @@ impl Request {
     }
 
     /// Records that the request has ended, with the weights it ended with, and wakes the waiting.
-    fn close(&mut self, ledger: &mut Ledger, state: State, kind: Kind) {
-        let mut payload = [0; 24];
+    fn close(&mut self, ledger: &mut Ledger, state: State, kind: Kind, stamp_ms: u64) {
+        let mut payload = [0; 64];
         let tally = Payload::Tally(self.tally());
-        ledger.append(&Entry {
+        let entry = Entry {
             payload: encoded(&tally, &mut payload),
             ..self.entry(kind)
-        });
+        };
+        ledger.append_at(&entry, stamp_ms);
+        if let Some(ballot) = &self.ballot {
+            ledger.watch.ended(ballot, kind != Kind::Expired, stamp_ms);
+        }
         self.end(state);
     }
 
@@ -204,6 +216,18 @@ impl Request {
             ..self.entry(Kind::Cancelled)
         });
         self.end(State::Cancelled);
+    }
+
+    /// Closes the request as denied when no votes can approve it any more, and says whether it did.
+    fn deny_if_impossible(&mut self, ledger: &mut Ledger, stamp_ms: u64) -> bool {
+        let impossible = self
+            .ballot
+            .as_ref()
+            .is_some_and(|ballot| ballot.outcome() == Outcome::Denied);
+        if impossible {
+            self.close(ledger, State::Denied, Kind::Denied, stamp_ms);
+        }
+        impossible
     }
 
     fn end(&mut self, state: State) {
@@ -264,6 +288,8 @@ impl Grant {
 /// How many of each kind of decision a call has made, for the counters.
 #[derive(Default)]
 pub(crate) struct Closed {
+    /// Requests whose approval has become impossible without a vote.
+    pub(crate) denied: u32,
     /// Expired requests.
     pub(crate) expired: u32,
     /// Cancelled requests.
@@ -369,8 +395,37 @@ impl Docket {
         Ok(())
     }
 
+    /// Opens the ballot of a request that is about to be made: among validators of that total
+    /// weight, those in quarantine barred.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::RequestLimit`], [`Refusal::NoValidators`].
+    fn open_ballot(
+        &self,
+        ledger: &mut Ledger,
+        request: &Request,
+        total: u64,
+        quarantine: &Quarantine,
+        now_ms: u64,
+    ) -> Result<Ballot, Refusal> {
+        self.check_room(request)?;
+        let mut ballot = Ballot::new(request.threshold_bp, total)?;
+        ballot.raise_to(request.raised(ledger));
+        for (slot, weight) in quarantine.barred() {
+            ballot.bar(slot, weight);
+        }
+        // One that is denied at once is never pending, so the limits on those do not hold it back.
+        let sender = Sender::of(request.agent, request.uid);
+        if ballot.outcome() == Outcome::Denied && !ledger.limiter.take(sender, now_ms) {
+            return Err(Refusal::RequestLimit);
+        }
+        Ok(ballot)
+    }
+
     /// Opens the request in `draft` among validators of that total weight, records it, and returns
-    /// its id. What has to be freed outside the lock is left in `draft`.
+    /// its id. What has to be freed outside the lock is left in `draft`. When so many validators are
+    /// quarantined that nobody can approve it, it is denied at once.
     ///
     /// # Errors
     ///
@@ -380,25 +435,23 @@ impl Docket {
         ledger: &mut Ledger,
         draft: &mut Draft,
         total: u64,
-        now_ms: u64,
+        quarantine: &Quarantine,
+        closed: &mut Closed,
     ) -> Result<[u8; 32], Refusal> {
+        let stamp = ledger.catch_up();
         let mut request = draft.request.take().ok_or(Refusal::NoMemory)?;
-        if let Err(refusal) = self.check_room(&request) {
-            draft.request = Some(request);
-            return Err(refusal);
-        }
-        request.ballot = match Ballot::new(request.threshold_bp, total) {
+        let created = ledger.number().saturating_add(1);
+        request.created = created;
+        request.ballot = match self.open_ballot(ledger, &request, total, quarantine, stamp) {
             Ok(ballot) => Some(ballot),
             Err(refusal) => {
                 draft.request = Some(request);
                 return Err(refusal);
             }
         };
-        let created = ledger.number().saturating_add(1);
-        let expires_ms = now_ms.saturating_add(request.timeout_ms);
-        request::set_times(&mut request.encoding, created, now_ms, expires_ms)
+        let expires_ms = stamp.saturating_add(request.timeout_ms);
+        request::set_times(&mut request.encoding, created, stamp, expires_ms)
             .map_err(|_| Refusal::NoMemory)?;
-        request.created = created;
         request.expires_ms = expires_ms;
         request.id = request::id::<KernelDigest>(&request.encoding);
         let id = request.id;
@@ -414,13 +467,14 @@ impl Docket {
             payload: &request.encoding,
             ..request.entry(Kind::Request)
         };
-        ledger.append(&entry);
+        ledger.append_at(&entry, stamp);
         trace::request(
             request.short_id(),
             request.op as u32,
             request.agent,
             State::Open as u32,
         );
+        closed.denied += u32::from(request.deny_if_impossible(ledger, stamp));
         self.requests
             .push_within_capacity(request)
             .map_err(|_| Refusal::RequestLimit)?;
@@ -461,36 +515,43 @@ impl Docket {
     pub(crate) fn cast(
         &mut self,
         ledger: &mut Ledger,
-        vote: &Cast<'_>,
+        cast: &Cast<'_>,
         now_ms: u64,
     ) -> Result<State, Refusal> {
         let grants_full = self.grants.len() >= limits::GRANTS;
+        let stamp = ledger.catch_up();
+        let (id, verdict) = (cast.record.vote.request, cast.record.vote.verdict);
         let request = self
             .requests
             .iter_mut()
-            .find(|request| request.id == *vote.request)
+            .find(|request| request.id == *id)
             .ok_or(Refusal::VoteUnknownRequest)?;
         if request.state != State::Open {
             return Err(Refusal::VoteClosedRequest);
         }
+        let raised = request.raised(ledger);
         let ballot = request.ballot.as_mut().ok_or(Refusal::VoteClosedRequest)?;
         let mut after = ballot.clone();
-        if grants_full && after.cast(vote.slot, vote.weight, vote.verdict)? == Outcome::Granted {
+        after.cast(cast.slot, cast.weight, verdict)?;
+        after.raise_to(raised);
+        let outcome = after.outcome();
+        if grants_full && outcome == Outcome::Granted {
             return Err(Refusal::GrantLimit);
         }
-        let outcome = ballot.cast(vote.slot, vote.weight, vote.verdict)?;
-        ledger.hear(vote.slot, vote.own);
-        ledger.append(&Entry {
-            slot: vote.slot,
-            result: vote.verdict as u16,
-            payload: vote.record,
+        *ballot = after;
+        ledger.hear(cast.slot, cast.record.vote.own());
+        let entry = Entry {
+            slot: cast.slot,
+            result: verdict as u16,
+            payload: cast.bytes,
             ..request.entry(Kind::Vote)
-        });
+        };
+        ledger.append_at(&entry, stamp);
         match outcome {
             Outcome::Open => {}
-            Outcome::Denied => request.close(ledger, State::Denied, Kind::Denied),
+            Outcome::Denied => request.close(ledger, State::Denied, Kind::Denied, stamp),
             Outcome::Granted => {
-                request.close(ledger, State::Granted, Kind::Granted);
+                request.close(ledger, State::Granted, Kind::Granted, stamp);
                 let grant = Grant {
                     id: request.id,
                     binding: request.binding,
@@ -514,9 +575,10 @@ impl Docket {
         now_ms: u64,
         closed: &mut Closed,
     ) -> Option<u64> {
+        let stamp = clock::boottime_ms();
         for request in &mut self.requests {
             if request.state == State::Open && request.expires_ms <= now_ms {
-                request.close(ledger, State::Expired, Kind::Expired);
+                request.close(ledger, State::Expired, Kind::Expired, stamp);
                 closed.expired += 1;
             }
         }
@@ -583,6 +645,38 @@ impl Docket {
         Ok(())
     }
 
+    /// Takes back the vote of the validator in `slot`, now quarantined, wherever something is still
+    /// to be decided or done, and keeps it from voting: open requests that nobody can approve any
+    /// more are denied, and grants that too little weight still approves end.
+    pub(crate) fn bar(&mut self, ledger: &mut Ledger, slot: u16, weight: u32, closed: &mut Closed) {
+        let (requests, grants) = (&mut self.requests, &mut self.grants);
+        for request in requests.iter_mut() {
+            let open = request.state == State::Open;
+            if !open && !grants.iter().any(|grant| grant.id == request.id) {
+                continue;
+            }
+            if let Some(ballot) = &mut request.ballot {
+                ballot.bar(slot, weight);
+            }
+            if open {
+                let stamp = clock::boottime_ms();
+                closed.denied += u32::from(request.deny_if_impossible(ledger, stamp));
+            }
+        }
+        grants.retain(|grant| {
+            // The request of a grant that lives is never forgotten.
+            let backed = requests
+                .iter()
+                .find(|request| request.id == grant.id)
+                .and_then(|request| request.ballot.as_ref())
+                .is_some_and(Ballot::is_backed);
+            if !backed {
+                grant.ended(ledger, GrantEnded::ValidatorQuarantined);
+            }
+            backed
+        });
+    }
+
     /// Takes back every grant.
     pub(crate) fn revoke_all(&mut self, ledger: &mut Ledger, reason: GrantEnded) {
         self.grants.retain(|grant| {
@@ -603,18 +697,26 @@ impl Docket {
 
 /// A vote that has passed every check.
 pub(crate) struct Cast<'a> {
-    /// Id of the request.
-    pub(crate) request: &'a [u8; 32],
+    /// The vote.
+    pub(crate) record: &'a VoteRecord<'a>,
+    /// The record as it arrived.
+    bytes: &'a [u8],
     /// The validator's slot.
     pub(crate) slot: u16,
     /// The validator's weight.
-    pub(crate) weight: u32,
-    /// What it says.
-    pub(crate) verdict: Verdict,
-    /// The validator's own clock entry in the vote.
-    pub(crate) own: u64,
-    /// The record as it arrived.
-    pub(crate) record: &'a [u8],
+    weight: u32,
+}
+
+impl<'a> Cast<'a> {
+    /// The vote in `record`, which arrived as `bytes`, of `validator`.
+    pub(crate) fn new(record: &'a VoteRecord<'a>, bytes: &'a [u8], validator: &Validator) -> Self {
+        Self {
+            record,
+            bytes,
+            slot: validator.slot,
+            weight: validator.weight,
+        }
+    }
 }
 
 /// Digest of what an encoded request binds.

@@ -8,9 +8,11 @@
 
 use crate::{
     abi::{
+        clock,
         module,
         task, //
     },
+    books::Books,
     check::{
         Actor,
         Ruling, //
@@ -30,6 +32,7 @@ use crate::{
             MAX_DETAIL,
             MAX_VALIDATOR_RECORD, //
         },
+        memory::VoteMemory,
         op::Op,
         refusal::Refusal,
         request::{
@@ -57,7 +60,10 @@ use crate::{
         Query, //
     },
     staged::Change,
-    validator::Validator, //
+    validator::{
+        Validator,
+        ValidatorSet, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -184,8 +190,9 @@ impl Node {
             Change::Validators {
                 set,
                 validator,
-                kind,
-            } => self.enrol(set, &validator, kind),
+                memory,
+            } => self.enrol(set, &validator, memory),
+            Change::Readmit(validator) => self.readmit(&validator),
             Change::Mode(mode) => {
                 self.set_mode(mode);
                 self.record(&Entry {
@@ -222,6 +229,7 @@ impl Node {
         let mut payload = [0; 128];
         let about = encoded(&policy.payload(), &mut payload);
         let host_ops = policy.rules.host_ops();
+        let adaptive = policy.rules.adaptive();
         let generation = policy.generation;
         admin.generation = generation;
         // Before the policy that has them, and beside those of the old one: none is missed.
@@ -238,6 +246,7 @@ impl Node {
                 payload: about,
                 ..Entry::new(Kind::Policy)
             });
+            books.ledger.adapt(adaptive);
             (closed, retired)
         };
         // Waits for those who still judge by the old policy.
@@ -279,7 +288,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Those of [`crate::validator::ValidatorSet::candidate`], and [`Refusal::Denied`].
+    /// Those of [`ValidatorSet::candidate`], [`Refusal::ValidatorQuarantined`], and
+    /// [`Refusal::Denied`].
     pub(crate) fn add_validator(
         &self,
         name: &[u8],
@@ -290,7 +300,11 @@ impl Node {
         self.admit_change(&mut admin)?;
         let set = self.validators();
         let validator = set.candidate(name, key, weight)?;
+        if self.books.lock().quarantine.holds(&validator.id) {
+            return Err(Refusal::ValidatorQuarantined);
+        }
         let changed = set.with(&validator)?;
+        let memory = VoteMemory::new().map_err(|_| Refusal::NoMemory)?;
         let detail = Detail::AddValidator {
             weight,
             name: validator.name.as_str(),
@@ -302,7 +316,7 @@ impl Node {
         let change = Change::Validators {
             set: changed,
             validator: validator.clone(),
-            kind: Kind::ValidatorAdded,
+            memory: Some(memory),
         };
         self.outcome(&mut admin, change, validator)
     }
@@ -332,14 +346,41 @@ impl Node {
         let change = Change::Validators {
             set: changed,
             validator,
-            kind: Kind::ValidatorRemoved,
+            memory: None,
         };
         self.outcome(&mut admin, change, ())
     }
 
-    /// Makes a changed set of validators the one in force.
-    fn enrol(&self, set: Arc<crate::validator::ValidatorSet>, validator: &Validator, kind: Kind) {
-        let mut payload = [0; MAX_VALIDATOR_RECORD];
+    /// Ends the quarantine of a validator.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ValidatorUnknown`], [`Refusal::ValidatorTrusted`], [`Refusal::ReadmitLimit`],
+    /// [`Refusal::Denied`].
+    pub(crate) fn readmit_validator(&self, name: &[u8]) -> Result<Outcome<()>, Refusal> {
+        let mut admin = self.govern();
+        self.admit_change(&mut admin)?;
+        let set = self.validators();
+        let validator = set.by_name(name).ok_or(Refusal::ValidatorUnknown)?.clone();
+        {
+            let books = self.books.lock();
+            let entry = books.ledger.number();
+            books
+                .quarantine
+                .may_readmit(&validator.id, &self.identity.node, entry)?;
+        }
+        let detail = Detail::ReadmitValidator {
+            name: validator.name.as_str(),
+        };
+        if let Leave::Pending(id) = self.leave_for_detail(&detail, None)? {
+            return Ok(Outcome::Pending(id));
+        }
+        self.outcome(&mut admin, Change::Readmit(validator), ())
+    }
+
+    /// Makes a changed set of validators the one in force: with `validator`, whose votes `memory` is
+    /// for, or without it.
+    fn enrol(&self, set: Arc<ValidatorSet>, validator: &Validator, mut memory: Option<VoteMemory>) {
         let total = set.total();
         self.set_validators(set);
         let closed = {
@@ -347,17 +388,57 @@ impl Node {
             let closed =
                 books.start_over(Cancelled::ValidatorsChanged, GrantEnded::ValidatorsChanged);
             books.total_weight = total;
-            books.ledger.append(&Entry {
-                uid: task::current().euid(),
-                op: Some(Op::Validator),
-                slot: validator.slot,
-                payload: encoded(&Payload::Validator(validator.record()), &mut payload),
-                ..Entry::new(kind)
-            });
+            let added = memory.is_some();
+            books.swap_memory(validator.slot, &mut memory);
+            if added {
+                let (_, stamp) = self.record_validator(&mut books, validator, Kind::ValidatorAdded);
+                books
+                    .ledger
+                    .watch
+                    .enrolled(validator.slot, validator.weight, stamp);
+            } else {
+                self.record_validator(&mut books, validator, Kind::ValidatorRemoved);
+                books.ledger.watch.removed(validator.slot);
+                books.quarantine.removed(&validator.id);
+            }
             closed
         };
+        drop(memory);
         self.closed(&closed);
         self.recorded();
+    }
+
+    /// Lets a quarantined validator vote again.
+    fn readmit(&self, validator: &Validator) {
+        let (closed, proof) = {
+            let mut books = self.books.lock();
+            let closed =
+                books.start_over(Cancelled::ValidatorsChanged, GrantEnded::ValidatorsChanged);
+            let (number, stamp) = self.record_validator(&mut books, validator, Kind::Readmitted);
+            let proof = books
+                .quarantine
+                .readmit(&validator.id, &self.identity.node, number);
+            books.ledger.watch.readmitted(validator.slot, stamp);
+            books.forget_votes(validator.slot);
+            (closed, proof)
+        };
+        drop(proof);
+        self.closed(&closed);
+        self.recorded();
+    }
+
+    /// Records a change of one validator; returns the event's number and stamp.
+    fn record_validator(&self, books: &mut Books, validator: &Validator, kind: Kind) -> (u64, u64) {
+        let mut payload = [0; MAX_VALIDATOR_RECORD];
+        let stamp = clock::boottime_ms();
+        let entry = Entry {
+            uid: task::current().euid(),
+            op: Some(Op::Validator),
+            slot: validator.slot,
+            payload: encoded(&Payload::Validator(validator.record()), &mut payload),
+            ..Entry::new(kind)
+        };
+        (books.ledger.append_at(&entry, stamp), stamp)
     }
 
     /// Ends setup and pins the module in memory.

@@ -5,14 +5,32 @@
 //! See "Vote" in `Documentation/wire-format.rst`. Their signatures have been verified. All room is
 //! there from the start, since this is used under the lock of [`crate::books::Books`].
 
-use crate::engine::{
-    limits,
-    refusal::Refusal,
-    vote::MAX_RECORD, //
+use crate::{
+    abi::clock,
+    books::Books,
+    counter::Counter,
+    docket::Cast,
+    engine::{
+        clock::Timing,
+        event::Kind,
+        limits,
+        refusal::Refusal,
+        vote::{
+            VoteRecord,
+            MAX_RECORD, //
+        }, //
+    },
+    ledger::Entry,
+    node::Node,
+    validator::{
+        Validator,
+        ValidatorSet, //
+    }, //
 };
 use kernel::{
     alloc::AllocError,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// One held vote.
@@ -129,5 +147,95 @@ impl HeldVotes {
                 _ => at += 1,
             }
         }
+    }
+}
+
+impl Node {
+    /// Holds a vote whose signature has been verified and whose causes have not arrived.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HeldVotes::hold`].
+    pub(crate) fn hold(
+        &self,
+        books: &mut Books,
+        record: &VoteRecord<'_>,
+        bytes: &[u8],
+        set: &ValidatorSet,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let vote = &record.vote;
+        self.prune_held(books, set, now_ms, &mut []);
+        books.held.hold(vote.slot, vote.request, bytes)?;
+        books.ledger.append(&Entry {
+            request: *vote.request,
+            slot: vote.slot,
+            result: vote.verdict as u16,
+            payload: bytes,
+            ..Entry::new(Kind::Held)
+        });
+        Ok(())
+    }
+
+    /// Lets go of held votes that can no longer be accepted: expired, or overtaken by another vote
+    /// of the same validator. Copies one whose causes have arrived to `room`, and returns whose it
+    /// is and its length.
+    fn prune_held<'a>(
+        &self,
+        books: &mut Books,
+        set: &'a ValidatorSet,
+        now_ms: u64,
+        room: &mut [u8],
+    ) -> Option<(&'a Arc<Validator>, usize)> {
+        // At most as many as there are bits.
+        const _: () = assert!(limits::HELD <= u64::BITS as usize);
+        let mut dead: u64 = 0;
+        let mut ready = None;
+        for (at, held) in books.held.iter().enumerate() {
+            let found = VoteRecord::decode(held.record()).and_then(|record| {
+                let validator = set.by_id(record.vote.validator);
+                let timing = self.check_vote(books, &record, validator, now_ms)?;
+                Ok((timing, validator))
+            });
+            match found {
+                Ok((Timing::Now, Some(validator))) if ready.is_none() => {
+                    if let Some(to) = room.get_mut(..held.record().len()) {
+                        to.copy_from_slice(held.record());
+                        ready = Some((validator, held.record().len()));
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => dead |= 1 << at,
+            }
+        }
+        books.held.drop_marked(dead);
+        ready
+    }
+
+    /// Accepts one held vote whose causes have arrived. Says whether it did: then others may follow.
+    pub(crate) fn accept_held(&self) -> bool {
+        let set = self.validators();
+        let Ok(mut room) = KVec::from_elem(0, MAX_RECORD, GFP_KERNEL) else {
+            // They are held until the next vote is accepted.
+            return false;
+        };
+        let mut books = self.books.lock();
+        let now_ms = clock::boottime_ms();
+        let ready = self.prune_held(&mut books, &set, now_ms, &mut room);
+        let Some((validator, len)) = ready else {
+            return false;
+        };
+        let bytes = room.get(..len).unwrap_or(&[]);
+        let state = VoteRecord::decode(bytes)
+            .and_then(|record| books.cast(&Cast::new(&record, bytes, validator), now_ms));
+        if let Ok(state) = state {
+            books.held.retain(|held| held.record() != bytes);
+            drop(books);
+            self.counters.bump(Counter::Votes);
+            self.accepted(validator, state);
+            return true;
+        }
+        // There is no room for the grant that it would make: it waits on.
+        false
     }
 }

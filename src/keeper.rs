@@ -231,6 +231,8 @@ impl Keeper {
     ///
     /// [`Refusal::TpmAbsent`], [`Refusal::TpmFailed`], [`Refusal::TpmLockout`],
     /// [`Refusal::TpmAuth`].
+    // Not part of its caller's stack frame: TPM commands go deep.
+    #[inline(never)]
     pub(crate) fn find(settings: Settings) -> Result<Option<(Self, Option<Refusal>)>, Refusal> {
         step("start");
         let chip = match Chip::find() {

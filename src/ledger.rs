@@ -5,7 +5,9 @@
 use crate::{
     abi::{
         clock,
-        sha256, //
+        random,
+        sha256,
+        trace, //
     },
     engine::{
         clock::{
@@ -24,6 +26,13 @@ use crate::{
         },
         limits,
         op::Op,
+        policy::Adaptive,
+        refusal::Refusal,
+        watch::{
+            Rules,
+            Turn,
+            Watch, //
+        },
         wire::Digest, //
     },
     limiter::Limiter, //
@@ -116,18 +125,26 @@ pub(crate) struct Ledger {
     /// Keeps one user from having signatures verified without end. A table of its own: nothing
     /// else that anybody does makes it forget.
     pub(crate) voters: Limiter,
+    /// Whether thresholds are raised, and what each validator has done to its reputation. It follows
+    /// from the events alone.
+    pub(crate) watch: KBox<Watch>,
+    /// What the policy says about raising thresholds.
+    adaptive: Adaptive,
 }
 
 impl Ledger {
     /// A ledger that has yet to begin.
+    // Not part of the stack frame that the module is loaded in.
+    #[inline(never)]
     pub(crate) fn new(node: &[u8; 32]) -> Result<Self, AllocError> {
-        let own = SecureVectorClock::new::<KernelDigest>(node, 0, &NO_HEAD);
         Ok(Self {
-            own: KBox::new(own, GFP_KERNEL)?,
+            own: new_own(node)?,
             begun: false,
             ring: Ring::new(limits::EVENT_RING)?,
             limiter: Limiter::new()?,
             voters: Limiter::new()?,
+            watch: new_watch()?,
+            adaptive: Adaptive::DEFAULT,
         })
     }
 
@@ -145,6 +162,8 @@ impl Ledger {
         let _ = self.own.logical_time.set(NODE_SLOT, first_number(epoch));
         self.own.causal_chain = Chain::new::<KernelDigest>(node, epoch, previous);
         self.ring.clear();
+        self.watch.clear();
+        self.adaptive = Adaptive::DEFAULT;
         self.begun = true;
     }
 
@@ -186,11 +205,71 @@ impl Ledger {
             .saturating_sub(self.ring.count)
     }
 
+    /// Records every alert that starts or ends by now, each with the windows that are drawn for the
+    /// time after it, and returns their stamp: milliseconds since boot. An event that waits for the
+    /// watch ([`Kind::awaits_watch`]) has the same stamp.
+    ///
+    /// Context: any process context; does not sleep or allocate.
+    pub(crate) fn catch_up(&mut self) -> u64 {
+        let stamp = clock::boottime_ms();
+        while let Some(turn) = self.watch.due(stamp) {
+            let (kind, reason) = match turn {
+                Turn::Alert(reason) => (Kind::Alert, reason),
+                Turn::Calm(reason) => (Kind::Calm, reason),
+            };
+            let entry = Entry {
+                result: reason as u16,
+                ..Entry::new(kind)
+            };
+            let number = self.append_at(&entry, stamp);
+            self.watch.turn(turn, number, stamp);
+            trace::alert(reason as u32, kind == Kind::Alert, number);
+            self.draw(stamp);
+        }
+        stamp
+    }
+
+    /// Goes by what a policy says about raising thresholds, from directly after its POLICY event.
+    pub(crate) fn adapt(&mut self, adaptive: Adaptive) {
+        self.adaptive = adaptive;
+        self.draw(clock::boottime_ms());
+    }
+
+    /// Draws the windows that hold from now on: nobody can time an attack to their edges.
+    fn draw(&mut self, stamp_ms: u64) {
+        let random = core::array::from_fn(|_| {
+            let mut bytes = [0; 4];
+            random::fill(&mut bytes);
+            u32::from_ne_bytes(bytes)
+        });
+        let rules = Rules::draw(&self.adaptive, random);
+        let mut payload = [0; Rules::LEN];
+        self.append_at(
+            &Entry {
+                payload: encoded(&Payload::Watch(rules), &mut payload),
+                ..Entry::new(Kind::Watch)
+            },
+            stamp_ms,
+        );
+        self.watch.rules(rules);
+    }
+
     /// Records an event: ticks the clock, extends the chain, and writes to the ring. Returns the
     /// event's number, 0 before the ledger has begun.
     ///
     /// Context: any process context; does not sleep or allocate.
     pub(crate) fn append(&mut self, entry: &Entry<'_>) -> u64 {
+        let stamp = if entry.kind.awaits_watch() {
+            self.catch_up()
+        } else {
+            clock::boottime_ms()
+        };
+        self.append_at(entry, stamp)
+    }
+
+    /// [`Ledger::append`] at a stamp, in milliseconds since boot, that was taken under the same hold
+    /// of the lock; for a kind that waits for the watch, that of [`Ledger::catch_up`] just before.
+    pub(crate) fn append_at(&mut self, entry: &Entry<'_>, stamp_ms: u64) -> u64 {
         if !self.begun {
             return 0;
         }
@@ -203,7 +282,7 @@ impl Ledger {
         let mut header = [0; HEADER_LEN];
         let fields = Header {
             number,
-            boot_ms: clock::boottime_ms(),
+            boot_ms: stamp_ms,
             wall_ms: clock::realtime_ms(),
             kind: entry.kind,
             op: entry.op,
@@ -224,7 +303,21 @@ impl Ledger {
             .extend::<KernelDigest>(&header, payload);
         self.ring
             .push(self.own.causal_chain.head(), &header, payload);
+        self.observe(entry, stamp_ms);
         number
+    }
+
+    /// Lets the watch see a vote.
+    fn observe(&mut self, entry: &Entry<'_>, stamp_ms: u64) {
+        match entry.kind {
+            Kind::Vote => self.watch.voted(entry.slot, &entry.request, stamp_ms),
+            Kind::VoteRefused => {
+                if let Some(refusal) = Refusal::from_code(entry.result) {
+                    self.watch.refused(refusal, stamp_ms);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Copies the event at `cursor`, or the oldest one when that has left the ring.
@@ -241,6 +334,19 @@ impl Ledger {
     pub(crate) fn seek(&self, number: u64) -> Cursor {
         self.ring.seek(number.saturating_sub(self.oldest()))
     }
+}
+
+/// A history that has yet to begin, on the heap.
+#[inline(never)]
+fn new_own(node: &[u8; 32]) -> Result<KBox<SecureVectorClock>, AllocError> {
+    let own = SecureVectorClock::new::<KernelDigest>(node, 0, &NO_HEAD);
+    KBox::new(own, GFP_KERNEL)
+}
+
+/// A watch without rules, on the heap.
+#[inline(never)]
+fn new_watch() -> Result<KBox<Watch>, AllocError> {
+    KBox::new(Watch::new().map_err(|_| AllocError)?, GFP_KERNEL)
 }
 
 /// A clock at zero, on the heap without having been on the stack.

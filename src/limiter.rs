@@ -19,6 +19,16 @@ pub(crate) enum Sender {
     User(u32),
 }
 
+impl Sender {
+    /// Whom a flood of that agent is held against; for 0, a task without a label, that user.
+    pub(crate) fn of(agent: u64, uid: u32) -> Self {
+        match agent {
+            0 => Self::User(uid),
+            agent => Self::Agent(agent),
+        }
+    }
+}
+
 /// One sender's bucket.
 #[derive(Clone, Copy)]
 struct Bucket {

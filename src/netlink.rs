@@ -32,26 +32,37 @@ use crate::{
             ANCHOR_INDEX,
             COUNTER_INDEX, //
         },
+        byzantine::Fault,
         clock::{
             first_number,
             NodeClock,
             ENTRY_LEN,
             SLOTS, //
         },
-        event::HEADER_LEN,
+        event::{
+            Payload,
+            Tally,
+            HEADER_LEN, //
+        },
         governance::{
             Mode,
             KEY_LEN, //
         },
         limits,
         refusal::Refusal,
+        reputation,
         request,
         vote::MAX_RECORD,
+        watch::Rules,
         wire::Writer, //
     },
     govern::Outcome,
-    ledger::Next,
-    node::Node, //
+    ledger::{
+        encoded,
+        Next, //
+    },
+    node::Node,
+    validator::Validator, //
 };
 use kernel::{
     alloc::AllocError,
@@ -126,6 +137,24 @@ mod attr {
     pub(super) const STATE_DIGEST: u16 = 60;
     pub(super) const PCRS: u16 = 61;
     pub(super) const HELD: u16 = 62;
+    pub(super) const THRESHOLD: u16 = 63;
+    pub(super) const QUARANTINED: u16 = 64;
+    pub(super) const EVIDENCE: u16 = 65;
+    pub(super) const FAULT: u16 = 66;
+    pub(super) const REPUTATION: u16 = 67;
+    pub(super) const BIAS: u16 = 68;
+    pub(super) const AGREED: u16 = 69;
+    pub(super) const DISAGREED: u16 = 70;
+    pub(super) const TIMING: u16 = 71;
+    pub(super) const TIMING_SLOT: u16 = 72;
+    pub(super) const UNHEARD: u16 = 73;
+    pub(super) const HEARD_MS: u16 = 74;
+    pub(super) const ALERT: u16 = 75;
+    pub(super) const ALERT_ENDS_MS: u16 = 76;
+    pub(super) const WATCH: u16 = 77;
+    pub(super) const UNHEARD_WEIGHT: u16 = 78;
+    pub(super) const FLOOR: u16 = 79;
+    pub(super) const TRUST: u16 = 80;
 
     /// In the nest of a counter.
     pub(super) const COUNTER_NAME: u16 = 1;
@@ -155,10 +184,13 @@ mod command {
     pub(super) const STATE_COMMIT: u8 = 18;
     pub(super) const STATE_DISCARD: u8 = 19;
     pub(super) const STATE_RECOVER: u8 = 20;
+    pub(super) const EVIDENCE_SUBMIT: u8 = 21;
+    pub(super) const EVIDENCE_GET: u8 = 22;
+    pub(super) const VALIDATOR_READMIT: u8 = 23;
 }
 
 /// The highest attribute number.
-const ATTRS: usize = 62;
+const ATTRS: usize = 79;
 
 /// A table of what a command takes: nothing but the entries given.
 macro_rules! policy {
@@ -182,8 +214,9 @@ const STATUS_SIZE: usize = 16 << 10;
 // Lengths in the tables are `u16`.
 const NAME_LEN: u16 = limits::NAME as u16;
 const RECORD_LEN: u16 = MAX_RECORD as u16;
+const EVIDENCE_LEN: u16 = limits::EVIDENCE as u16;
 const POINT_LEN: u16 = KEY_LEN as u16;
-const _: () = assert!(MAX_RECORD < 0x7fff);
+const _: () = assert!(MAX_RECORD < 0x7fff && limits::EVIDENCE < 0x7fff);
 
 impl Server for Node {
     const NAME: &'static CStr = c"tcp-lsm";
@@ -257,6 +290,17 @@ impl Server for Node {
         ),
         Command::action(command::STATE_DISCARD, policy!(), state_discard),
         Command::action(command::STATE_RECOVER, policy!(), state_recover),
+        Command::action(
+            command::EVIDENCE_SUBMIT,
+            policy!(attr::EVIDENCE => Attr::bytes(0, EVIDENCE_LEN)),
+            evidence_submit,
+        ),
+        Command::dump(command::EVIDENCE_GET, policy!(), evidence_get),
+        Command::action(
+            command::VALIDATOR_READMIT,
+            policy!(attr::VALIDATOR_NAME => Attr::string(NAME_LEN)),
+            validator_readmit,
+        ),
     ];
 
     fn family() -> &'static Family<Self> {
@@ -434,14 +478,51 @@ fn put_state(node: &Node, reply: &mut Message<Node>) -> Result {
     Ok(())
 }
 
+/// What is known of alerts: a copy, so that the lock is not held while a message is written.
+struct Alerts {
+    quarantined: u64,
+    active: u32,
+    ends_ms: Option<u64>,
+    rules: Option<Rules>,
+    unheard: u64,
+}
+
+impl Alerts {
+    fn new(books: &Books) -> Self {
+        let watch = &books.ledger.watch;
+        Self {
+            quarantined: books.quarantine.total().1,
+            active: watch.active(),
+            ends_ms: watch.ends_ms(),
+            rules: watch.in_force().copied(),
+            unheard: watch.unheard_weight(),
+        }
+    }
+
+    fn put(&self, body: &mut Body) -> Result {
+        put_u64(body, attr::QUARANTINED, self.quarantined)?;
+        body.put_u32(attr::ALERT, self.active)?;
+        if let Some(ends_ms) = self.ends_ms {
+            let left = ends_ms.saturating_sub(clock::boottime_ms());
+            put_u64(body, attr::ALERT_ENDS_MS, left)?;
+        }
+        if let Some(rules) = self.rules {
+            let mut room = [0; Rules::LEN];
+            body.put_bytes(attr::WATCH, encoded(&Payload::Watch(rules), &mut room))?;
+        }
+        put_u64(body, attr::UNHEARD_WEIGHT, self.unheard)
+    }
+}
+
 fn status(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Unlabelled, request, "status")?;
     let mut clock = clock_room()?;
-    let (clock, chain, number, held) = {
+    let (clock, chain, number, held, alerts) = {
         let books = node.books.lock();
         let clock = encode_clock(books.ledger.clock(), &mut clock);
         let held = u32::try_from(books.held.len()).unwrap_or(u32::MAX);
-        (clock, *books.ledger.head(), books.ledger.number(), held)
+        let (head, number) = (*books.ledger.head(), books.ledger.number());
+        (clock, head, number, held, Alerts::new(&books))
     };
     let mut reply = request.reply::<Node>(command::STATUS, STATUS_SIZE)?;
     put_text(&mut reply, attr::VERSION, crate::VERSION)?;
@@ -463,9 +544,11 @@ fn status(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
         put_text(&mut reply, attr::POLICY_NAME, policy.rules.name())?;
         put_u64(&mut reply, attr::POLICY_VERSION, policy.rules.version())?;
         reply.put_bytes(attr::POLICY_DIGEST, &policy.digest)?;
+        reply.put_u32(attr::FLOOR, u32::from(policy.rules.adaptive().floor_bp))?;
     }
     put_u64(&mut reply, attr::TOTAL, node.validators().total())?;
     reply.put_u32(attr::HELD, held)?;
+    alerts.put(&mut reply)?;
     put_state(&node, &mut reply)?;
     for (name, value) in Iterator::chain(node.counters.iter(), node.gauges()) {
         reply.nest(attr::COUNTER, |nest| {
@@ -498,15 +581,73 @@ fn validator_remove(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer 
     reply_outcome(request, command::VALIDATOR_REMOVE, &outcome, |_, ()| Ok(()))
 }
 
+fn validator_readmit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Admin, request, "validator-readmit")?;
+    let name = text(request, attr::VALIDATOR_NAME)?;
+    let outcome = node.answer(node.readmit_validator(name), "validator-readmit")?;
+    reply_outcome(
+        request,
+        command::VALIDATOR_READMIT,
+        &outcome,
+        |_, ()| Ok(()),
+    )
+}
+
+/// What the node thinks of a validator: a copy, as [`Alerts`].
+struct Opinion {
+    fault: Option<Fault>,
+    reputation: reputation::View,
+    unheard: u16,
+    heard_ms: Option<u64>,
+}
+
+impl Opinion {
+    fn new(books: &Books, validator: &Validator) -> Self {
+        let watch = &books.ledger.watch;
+        Self {
+            fault: books.quarantine.fault(&validator.id),
+            reputation: watch.reputations().of(validator.slot),
+            unheard: watch.unheard(validator.slot),
+            heard_ms: watch.heard_ms(validator.slot),
+        }
+    }
+
+    fn put(&self, body: &mut Body) -> Result {
+        if let Some(fault) = self.fault {
+            body.put_u32(attr::FAULT, u32::from(fault as u8))?;
+        }
+        let kept = &self.reputation.kept;
+        body.put_u32(attr::REPUTATION, u32::from(self.reputation.score))?;
+        body.put_u32(attr::TRUST, u32::from(kept.score))?;
+        body.put_u32(attr::BIAS, u32::from(kept.bias))?;
+        put_u64(body, attr::AGREED, kept.agreed)?;
+        put_u64(body, attr::DISAGREED, kept.disagreed)?;
+        body.put_u32(attr::TIMING, u32::from(self.reputation.timing))?;
+        if let Some(partner) = self.reputation.partner {
+            body.put_u32(attr::TIMING_SLOT, u32::from(partner))?;
+        }
+        body.put_u32(attr::UNHEARD, u32::from(self.unheard))?;
+        match self.heard_ms {
+            Some(heard) => {
+                let ago = clock::boottime_ms().saturating_sub(heard);
+                put_u64(body, attr::HEARD_MS, ago)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 fn validator_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u64) -> Answer {
     node.admit_dump(Need::Admin, dump, "validator-get")?;
     let set = node.validators();
     let mut room = clock_room()?;
     let told = *cursor;
     for validator in set.iter().filter(|v| u64::from(v.slot) > told) {
-        let clock = match node.books.lock().last_clock(validator.slot) {
-            Some(clock) => encode_clock(clock, &mut room),
-            None => &[],
+        let (clock, opinion) = {
+            let books = node.books.lock();
+            let last = books.last_clock(validator.slot);
+            let clock = last.map_or(&[][..], |clock| encode_clock(clock, &mut room));
+            (clock, Opinion::new(&books, validator))
         };
         let fit = dump.message(command::VALIDATOR_GET, |body| {
             put_text(body, attr::VALIDATOR_NAME, validator.name.as_str())?;
@@ -515,7 +656,8 @@ fn validator_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u6
             body.put_u32(attr::VALIDATOR_SLOT, u32::from(validator.slot))?;
             body.put_bytes(attr::VALIDATOR_ID, &validator.id)?;
             put_clock(body, clock)?;
-            put_u64(body, attr::VOTES_ACCEPTED, validator.accepted.load(Relaxed))
+            put_u64(body, attr::VOTES_ACCEPTED, validator.accepted.load(Relaxed))?;
+            opinion.put(body)
         })?;
         if let Fit::Full = fit {
             return Ok(());
@@ -630,7 +772,7 @@ struct View {
     id: [u8; 32],
     encoding: KVec<u8>,
     state: docket::State,
-    tally: crate::engine::event::Tally,
+    tally: Tally,
     voted: [u8; 2 * limits::VALIDATORS],
     voted_len: usize,
     remaining_ms: u64,
@@ -644,10 +786,12 @@ impl View {
                 id: [0; 32],
                 encoding: KVec::with_capacity(request::MAX_LEN, GFP_KERNEL)?,
                 state: docket::State::Open,
-                tally: crate::engine::event::Tally {
+                tally: Tally {
                     approve: 0,
                     deny: 0,
                     total: 0,
+                    quarantined: 0,
+                    threshold_bp: 0,
                 },
                 voted: [0; 2 * limits::VALIDATORS],
                 voted_len: 0,
@@ -685,7 +829,9 @@ impl View {
         put_u64(body, attr::DENY, self.tally.deny)?;
         put_u64(body, attr::TOTAL, self.tally.total)?;
         body.put_bytes(attr::VOTED, self.voted.get(..self.voted_len).unwrap_or(&[]))?;
-        put_u64(body, attr::REMAINING_MS, self.remaining_ms)
+        put_u64(body, attr::REMAINING_MS, self.remaining_ms)?;
+        body.put_u32(attr::THRESHOLD, u32::from(self.tally.threshold_bp))?;
+        put_u64(body, attr::QUARANTINED, self.tally.quarantined)
     }
 }
 
@@ -773,6 +919,52 @@ fn vote_submit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     put_u64(&mut reply, attr::DENY, accepted.tally.deny)?;
     put_u64(&mut reply, attr::TOTAL, accepted.tally.total)?;
     Ok(reply.send()?)
+}
+
+fn evidence_submit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
+    node.admit_request(Need::Unlabelled, request, "evidence-submit")?;
+    let evidence = request
+        .attr_bytes(attr::EVIDENCE)
+        .ok_or(missing().at(attr::EVIDENCE))?;
+    let (validator, fault) = node
+        .submit_evidence(evidence, request.sender_euid().as_u32())
+        .map_err(refuse)?;
+    let mut reply = request.reply::<Node>(command::EVIDENCE_SUBMIT, DEFAULT_SIZE)?;
+    reply.put_u32(attr::OUTCOME, 1)?;
+    put_text(&mut reply, attr::VALIDATOR_NAME, validator.name.as_str())?;
+    reply.put_u32(attr::VALIDATOR_SLOT, u32::from(validator.slot))?;
+    reply.put_u32(attr::FAULT, u32::from(fault as u8))?;
+    Ok(reply.send()?)
+}
+
+fn evidence_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u64) -> Answer {
+    node.admit_dump(Need::Unlabelled, dump, "evidence-get")?;
+    let set = node.validators();
+    loop {
+        let found = node.books.lock().quarantine.next_after(*cursor).cloned();
+        let Some((case, proof)) = found.and_then(|mut case| {
+            let proof = case.proof.take()?;
+            Some((case, proof))
+        }) else {
+            return Ok(());
+        };
+        let (record, slot) = (&case.record, case.record.slot());
+        let fit = dump.message(command::EVIDENCE_GET, |body| {
+            body.put_bytes(attr::EVIDENCE, &proof.bytes)?;
+            put_u64(body, attr::EVENT_NUMBER, record.number())?;
+            body.put_u32(attr::FAULT, u32::from(proof.fault as u8))?;
+            body.put_u32(attr::VALIDATOR_SLOT, u32::from(slot))?;
+            body.put_bytes(attr::VALIDATOR_ID, record.validator())?;
+            match set.by_id(record.validator()) {
+                Some(validator) => put_text(body, attr::VALIDATOR_NAME, validator.name.as_str()),
+                None => Ok(()),
+            }
+        })?;
+        if let Fit::Full = fit {
+            return Ok(());
+        }
+        *cursor = u64::from(slot);
+    }
 }
 
 fn grant_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u64) -> Answer {

@@ -9,7 +9,7 @@
 //! 1. [`Node::admin`], a mutex: serialises changes of policy, validators, phase and mode.
 //! 2. The list of agents, a mutex ([`crate::agent::Agents`]).
 //! 3. [`Node::validators`], a spin lock: the pointer to the current set, no more.
-//! 4. [`Node::books`], a spin lock: ledger and docket.
+//! 4. [`Node::books`], a spin lock: ledger, docket, quarantine, and what validators have signed.
 //! 5. [`Node::kept`], a spin lock: a copy of what `status` shows, no more.
 //!
 //! Hooks look labels up under RCU and read the policy under SRCU ([`Node::policy`]); those that may
@@ -233,7 +233,7 @@ pub(crate) struct Node {
     /// Who is enrolled.
     #[pin]
     validators: SpinLock<Arc<ValidatorSet>>,
-    /// Ledger and docket.
+    /// Ledger, docket, quarantine, and what validators have signed.
     #[pin]
     pub(crate) books: SpinLock<Books>,
     /// Sends events, ends agents, closes what has expired.
@@ -579,11 +579,7 @@ impl Node {
         self.counters.bump(Counter::ControlRefused);
         let uid = task::current().euid();
         let agent = self.current_agent().map_or(0, |agent| agent.id);
-        let sender = match agent {
-            0 => Sender::User(uid),
-            agent => Sender::Agent(agent),
-        };
-        if !self.may_record(sender) {
+        if !self.may_record(Sender::of(agent, uid)) {
             return;
         }
         let mut payload = [0; 256];
@@ -598,13 +594,17 @@ impl Node {
 
     /// Counts requests that were closed under the lock, and has their events sent.
     pub(crate) fn closed(&self, closed: &Closed) {
-        for _ in 0..closed.expired {
-            self.counters.bump(Counter::Expired);
+        let counts = [
+            (closed.denied, Counter::Denied),
+            (closed.expired, Counter::Expired),
+            (closed.cancelled, Counter::Cancelled),
+        ];
+        for (count, counter) in counts {
+            for _ in 0..count {
+                self.counters.bump(counter);
+            }
         }
-        for _ in 0..closed.cancelled {
-            self.counters.bump(Counter::Cancelled);
-        }
-        if closed.expired > 0 || closed.cancelled > 0 {
+        if counts.iter().any(|(count, _)| *count > 0) {
             self.recorded();
         }
     }
@@ -627,7 +627,8 @@ impl Node {
 }
 
 impl Work for Node {
-    /// Ends agents that have no tasks, closes what has expired, and sends the events.
+    /// Ends agents that have no tasks, closes what has expired, records the alerts that are due, and
+    /// sends the events.
     fn work(&self) {
         self.agents.reap(|agent| {
             let mut books = self.books.lock();
@@ -648,7 +649,8 @@ impl Work for Node {
         let (closed, next) = {
             let mut books = self.books.lock();
             let closed = books.expire(clock::boottime_ms());
-            (closed, books.next_expiry_ms())
+            books.ledger.catch_up();
+            (closed, books.next_ms())
         };
         self.closed(&closed);
         netlink::send_events(self);

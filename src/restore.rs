@@ -5,7 +5,10 @@
 //! See "What a load finds" in `Documentation/sealed-state.rst`.
 
 use crate::{
-    abi::module,
+    abi::{
+        clock,
+        module, //
+    },
     books::Books,
     engine::{
         anchor::{
@@ -24,8 +27,10 @@ use crate::{
             MAX_STAGED, //
         },
         governance::Mode,
+        memory::VoteMemory,
         op::Op,
         refusal::Refusal,
+        reputation::Kept as Reputation,
         state::State, //
     },
     govern::Outcome,
@@ -45,10 +50,14 @@ use crate::{
         ActivePolicy,
         PolicyError, //
     },
+    quarantine::Quarantine,
     staged::Change,
     state_key::StateKey,
     step::step,
-    validator::ValidatorSet, //
+    validator::{
+        Validator,
+        ValidatorSet, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -74,6 +83,12 @@ pub(crate) struct Restored {
     clock: KBox<NodeClock>,
     /// Of each validator, in the order of the set.
     last: KVVec<NodeClock>,
+    /// Of each validator, in the order of the set.
+    pub(crate) reputations: KVVec<Reputation>,
+    /// Who is quarantined, or was.
+    pub(crate) quarantine: Quarantine,
+    /// For the votes of each validator, in the order of the set.
+    memories: KVVec<Option<VoteMemory>>,
     pub(crate) pin: Option<module::Pin>,
     /// For the payloads of events.
     room: KVec<u8>,
@@ -176,7 +191,15 @@ impl Node {
             .decode(state.clock.as_bytes())
             .map_err(|_| Refusal::StateMalformed)?;
         let mut last = KVVec::with_capacity(validators.len(), GFP_KERNEL)?;
+        let mut memories = KVVec::with_capacity(validators.len(), GFP_KERNEL)?;
+        let mut reputations = KVVec::with_capacity(validators.len(), GFP_KERNEL)?;
         for validator in state.validators() {
+            let slot = validator.record.slot;
+            let reputation = state.reputations().find(|(of, _)| *of == slot);
+            let pristine = Reputation::PRISTINE;
+            reputations.push(reputation.map_or(pristine, |(_, kept)| kept), GFP_KERNEL)?;
+            let memory = VoteMemory::new().map_err(|_| Refusal::NoMemory)?;
+            memories.push(Some(memory), GFP_KERNEL)?;
             last.push(NodeClock::new(), GFP_KERNEL)?;
             if let Some(clock) = last.last_mut() {
                 clock
@@ -184,6 +207,7 @@ impl Node {
                     .map_err(|_| Refusal::StateMalformed)?;
             }
         }
+        let quarantine = Quarantine::restore(state, &validators)?;
         KBox::new(
             Restored {
                 policy: KBox::new(policy, GFP_KERNEL)?,
@@ -196,6 +220,9 @@ impl Node {
                 wall_ms: state.head.wall_ms,
                 clock,
                 last,
+                reputations,
+                quarantine,
+                memories,
                 pin,
                 room: KVec::from_elem(0, ROOM, GFP_KERNEL)?,
             },
@@ -256,20 +283,17 @@ impl Node {
                 payload: encoded(&restored.policy.payload(), &mut payload),
                 ..Entry::new(Kind::Policy)
             });
+            books.ledger.adapt(restored.policy.rules.adaptive());
             books.ledger.append(&Entry {
                 op: Some(Op::Mode),
                 result: restored.mode as u16,
                 ..Entry::new(Kind::Mode)
             });
-            for validator in restored.validators.iter() {
-                let record = validator.record();
-                books.ledger.append(&Entry {
-                    op: Some(Op::Validator),
-                    slot: validator.slot,
-                    payload: encoded(&Payload::Validator(record), &mut payload),
-                    ..Entry::new(Kind::ValidatorAdded)
-                });
-                books.record_clock(validator.slot, &mut payload);
+            core::mem::swap(&mut books.quarantine, &mut restored.quarantine);
+            let kept = restored.reputations.iter().zip(&mut restored.memories);
+            for (validator, (reputation, memory)) in restored.validators.iter().zip(kept) {
+                books.swap_memory(validator.slot, memory);
+                books.record_restored(validator, reputation, &mut payload);
             }
             books.record_clock(NODE_SLOT, &mut payload);
             books.generation = restored.policy.generation;
@@ -279,5 +303,34 @@ impl Node {
         drop(retired);
         self.set_host_ops(host_ops);
         self.recorded();
+    }
+}
+
+impl Books {
+    /// Records a validator that a state has, and what is known of it. `room` is for the payloads.
+    fn record_restored(&mut self, validator: &Validator, reputation: &Reputation, room: &mut [u8]) {
+        let slot = validator.slot;
+        let stamp = clock::boottime_ms();
+        let added = Entry {
+            op: Some(Op::Validator),
+            slot,
+            payload: encoded(&Payload::Validator(validator.record()), room),
+            ..Entry::new(Kind::ValidatorAdded)
+        };
+        self.ledger.append_at(&added, stamp);
+        self.ledger.watch.enrolled(slot, validator.weight, stamp);
+        self.record_clock(slot, room);
+        if *reputation != Reputation::PRISTINE {
+            self.ledger.append(&Entry {
+                slot,
+                payload: encoded(&Payload::Reputation(*reputation), room),
+                ..Entry::new(Kind::Reputation)
+            });
+            self.ledger
+                .watch
+                .reputations_mut()
+                .restore(slot, reputation);
+        }
+        self.record_standing(validator);
     }
 }

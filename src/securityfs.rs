@@ -20,10 +20,12 @@ use crate::{
             ANCHOR_INDEX,
             COUNTER_INDEX, //
         },
+        byzantine::Fault,
         event::Event,
         limits,
         refusal::Refusal,
-        request, //
+        request,
+        watch::Reason, //
     },
     govern::Outcome,
     ledger::Next,
@@ -356,14 +358,22 @@ fn status(node: &Node, out: &mut Text) -> fmt::Result {
         validators.len(),
         validators.total()
     )?;
-    let (open, grants, number, head) = node.with_books(|books, _| {
-        (
-            books.docket.open_len(),
-            books.docket.grants_len(),
-            books.ledger.number(),
-            *books.ledger.head(),
-        )
-    });
+    let ((open, grants, number, head), (quarantined, weight), active) =
+        node.with_books(|books, _| {
+            let counts = (
+                books.docket.open_len(),
+                books.docket.grants_len(),
+                books.ledger.number(),
+                *books.ledger.head(),
+            );
+            (
+                counts,
+                books.quarantine.total(),
+                books.ledger.watch.active(),
+            )
+        });
+    writeln!(out, "quarantined {quarantined} weight {weight}")?;
+    alerts(active, out)?;
     writeln!(out, "agents {}", node.agents.len())?;
     writeln!(out, "tasks {}", node.tasks())?;
     writeln!(out, "requests {open}")?;
@@ -414,15 +424,34 @@ fn kept(node: &Node, out: &mut Text) -> fmt::Result {
     }
 }
 
+/// The reasons of the alerts that hold, by name.
+fn alerts(active: u32, out: &mut Text) -> fmt::Result {
+    let mut sign = ' ';
+    out.write_str("alert")?;
+    for reason in Reason::ALL {
+        if active & reason.bit() != 0 {
+            write!(out, "{sign}{}", reason.name())?;
+            sign = ',';
+        }
+    }
+    writeln!(out, "{}", if active == 0 { " none" } else { "" })
+}
+
 fn validators(node: &Node, out: &mut Text) -> fmt::Result {
     node.validators().iter().try_for_each(|validator| {
+        let (score, fault) = {
+            let books = node.books.lock();
+            let reputation = books.ledger.watch.reputations().of(validator.slot);
+            (reputation.score, books.quarantine.fault(&validator.id))
+        };
         writeln!(
             out,
-            "{} {} {} {}",
+            "{} {} {} {} {score} {}",
             validator.slot,
             validator.weight,
             validator.name,
-            Hex(&validator.id)
+            Hex(&validator.id),
+            fault.map_or("trusted", Fault::name)
         )
     })
 }

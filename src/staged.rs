@@ -27,7 +27,9 @@ use crate::{
         },
         governance::Mode,
         limits,
+        memory::VoteMemory,
         refusal::Refusal,
+        reputation::Kept as Reputation,
         state::{
             self,
             Head,
@@ -49,6 +51,10 @@ use crate::{
         Phase, //
     },
     policy::ActivePolicy,
+    quarantine::{
+        Case,
+        Quarantine, //
+    },
     recovery::Recovery,
     restore::Restored,
     state_key::StateKey,
@@ -78,11 +84,13 @@ pub(crate) enum Change {
     Validators {
         /// Who is enrolled then.
         set: Arc<ValidatorSet>,
-        /// Who came or went.
+        /// Who comes or goes.
         validator: Arc<Validator>,
-        /// Which of both: VALIDATOR_ADDED or VALIDATOR_REMOVED.
-        kind: Kind,
+        /// For the votes of one who comes; `None` for one who goes.
+        memory: Option<VoteMemory>,
     },
+    /// The quarantine of a validator ends.
+    Readmit(Arc<Validator>),
     /// Refusals are enforced from then on, or only recorded.
     Mode(Mode),
     /// The node goes on from a state that was given back.
@@ -98,7 +106,11 @@ impl Change {
             Self::Checkpoint => return None,
             Self::Seal(_) => (Kind::Sealed, 0),
             Self::Policy(_) => (Kind::Policy, 0),
-            Self::Validators { kind, .. } => (*kind, 0),
+            Self::Validators {
+                memory: Some(_), ..
+            } => (Kind::ValidatorAdded, 0),
+            Self::Validators { memory: None, .. } => (Kind::ValidatorRemoved, 0),
+            Self::Readmit(_) => (Kind::Readmitted, 0),
             Self::Mode(mode) => (Kind::Mode, *mode as u16),
             Self::Restore(restored) => (Kind::Restored, restored.standing as u16),
             Self::Recover(recovery, _) => (Kind::Recovered, recovery.reason.code()),
@@ -111,7 +123,9 @@ impl Change {
             Self::Checkpoint | Self::Mode(_) => Ok(0),
             Self::Seal(_) => node.sealed_payload(out),
             Self::Policy(policy) => policy.payload().encode(out),
-            Self::Validators { validator, .. } => validator.record().encode(out),
+            Self::Validators { validator, .. } | Self::Readmit(validator) => {
+                validator.record().encode(out)
+            }
             Self::Restore(restored) => restored.payload().encode(out),
             Self::Recover(recovery, _) => recovery.payload().encode(out),
         }
@@ -142,6 +156,9 @@ struct Snapshot {
     clock: KBox<NodeClock>,
     /// Of each validator, in the order of the set.
     last: KVVec<NodeClock>,
+    /// Of each validator, in the order of the set.
+    reputations: KVVec<Reputation>,
+    quarantine: Quarantine,
 }
 
 impl Snapshot {
@@ -153,16 +170,19 @@ impl Snapshot {
             last.push(NodeClock::new(), GFP_KERNEL)
                 .map_err(|_| Refusal::NoMemory)?;
         }
+        let reputations = KVVec::from_elem(Reputation::PRISTINE, validators, GFP_KERNEL);
         Ok(Self {
             head: [0; 32],
             number: 0,
             clock: new_clock().map_err(|_| Refusal::NoMemory)?,
             last,
+            reputations: reputations.map_err(|_| Refusal::NoMemory)?,
+            quarantine: Quarantine::new().map_err(|_| Refusal::NoMemory)?,
         })
     }
 
-    /// Fills it. Does not allocate.
-    fn fill(&mut self, books: &Books, set: &ValidatorSet) {
+    /// Fills it for the state that `change` leads to. Does not allocate.
+    fn fill(&mut self, books: &Books, set: &ValidatorSet, change: &Change, node: &[u8; 32]) {
         self.head = *books.ledger.head();
         self.number = books.ledger.number();
         self.clock.copy_from(books.ledger.clock());
@@ -170,6 +190,25 @@ impl Snapshot {
             if let Some(last) = books.last_clock(validator.slot) {
                 to.copy_from(last);
             }
+        }
+        if let Change::Restore(restored) = change {
+            // The books have them when the change takes effect.
+            let reputations = restored.reputations.iter().copied();
+            self.reputations
+                .iter_mut()
+                .zip(reputations)
+                .for_each(|(to, kept)| *to = kept);
+            self.quarantine.copy_from(&restored.quarantine);
+            return;
+        }
+        let reputations = books.ledger.watch.reputations();
+        for (to, validator) in self.reputations.iter_mut().zip(set.iter()) {
+            *to = reputations.of(validator.slot).kept;
+        }
+        self.quarantine.copy_from(&books.quarantine);
+        if let Change::Readmit(validator) = change {
+            // What READMITTED will be numbered is not known yet.
+            let _ = self.quarantine.readmit(&validator.id, node, self.number);
         }
     }
 }
@@ -231,9 +270,10 @@ impl Node {
     /// Those of the TPM, [`Refusal::NoMemory`].
     pub(crate) fn enact(&self, admin: &mut Admin, change: Change) -> Result<Option<u64>, Refusal> {
         let kept = match &change {
-            Change::Policy(_) | Change::Validators { .. } | Change::Mode(_) => {
-                self.phase() == Phase::Sealed
-            }
+            Change::Policy(_)
+            | Change::Validators { .. }
+            | Change::Readmit(_)
+            | Change::Mode(_) => self.phase() == Phase::Sealed,
             _ => true,
         };
         match &mut admin.keeper {
@@ -252,6 +292,7 @@ impl Node {
     }
 
     /// Records that `change` is going to be committed, and builds the state as it will be.
+    #[inline(never)]
     fn stage(&self, keeper: &mut Keeper, change: Change) -> Result<Staged, Refusal> {
         let guard = self.policy.read();
         let text = match &change {
@@ -302,7 +343,7 @@ impl Node {
                 payload: payload.get(..len).unwrap_or(&[]),
                 ..Entry::new(Kind::Staged)
             });
-            snapshot.fill(&books, &set);
+            snapshot.fill(&books, &set, &change, &self.identity.node);
         }
         self.recorded();
 
@@ -310,7 +351,7 @@ impl Node {
         let written = self.write_state(
             keeper.key()?,
             &position,
-            &snapshot,
+            &mut snapshot,
             (text, &*set, mode),
             &mut state,
         );
@@ -336,7 +377,7 @@ impl Node {
         &self,
         key: &StateKey,
         position: &Position,
-        snapshot: &Snapshot,
+        snapshot: &mut Snapshot,
         (policy, set, mode): (&[u8], &ValidatorSet, Mode),
         out: &mut [u8],
     ) -> wire::Result<usize> {
@@ -363,6 +404,9 @@ impl Node {
         }))?;
         writer.slots(set.used_slots())?;
         writer.clock(&snapshot.clock)?;
+        writer.quarantine(snapshot.quarantine.sorted().map(Case::kept))?;
+        let reputations = snapshot.reputations.iter().copied();
+        writer.reputation(set.iter().map(|validator| validator.slot).zip(reputations))?;
         writer.finish::<KernelDigest>(|message| key.mac(message))
     }
 
@@ -385,8 +429,12 @@ impl Node {
             Phase::Setup => return Err(Refusal::NotSealed),
             Phase::Locked | Phase::Recovering => return Err(Refusal::StateLocked),
         }
-        let number = self.books.lock().ledger.number();
-        if keeper.committed.is_some_and(|last| last.settled == number) {
+        let is_settled = keeper.committed.is_some_and(|last| {
+            let books = self.books.lock();
+            // A quarantine that came while the last commit was staged is not in it.
+            last.settled == books.ledger.number() && books.quarantine.is_older_than(last.number)
+        });
+        if is_settled {
             return Ok(None);
         }
         self.recheck(&mut admin)?;

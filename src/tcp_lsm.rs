@@ -24,6 +24,7 @@ mod docket;
     reason = "user space has the same files for a crate, and calls more of them"
 )]
 mod engine;
+mod evidence;
 mod govern;
 mod held;
 mod hooks;
@@ -38,6 +39,7 @@ mod netlink;
 mod node;
 mod object;
 mod policy;
+mod quarantine;
 mod query;
 mod recovery;
 mod restore;

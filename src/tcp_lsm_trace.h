@@ -132,6 +132,62 @@ TRACE_EVENT(tcp_lsm_anchor,
 	TP_printk("number=%llu counter=%llu", __entry->number, __entry->counter)
 );
 
+/**
+ * tcp_lsm_quarantine - a validator was quarantined for a proven fault
+ * @slot: slot of the validator
+ * @fault: kind of the fault, see Documentation/byzantine.rst
+ * @number: number of the event that has the evidence
+ */
+TRACE_EVENT(tcp_lsm_quarantine,
+
+	TP_PROTO(u32 slot, u32 fault, u64 number),
+
+	TP_ARGS(slot, fault, number),
+
+	TP_STRUCT__entry(
+		__field(u64, number)
+		__field(u32, slot)
+		__field(u32, fault)
+	),
+
+	TP_fast_assign(
+		__entry->number = number;
+		__entry->slot = slot;
+		__entry->fault = fault;
+	),
+
+	TP_printk("slot=%u fault=%u number=%llu",
+		  __entry->slot, __entry->fault, __entry->number)
+);
+
+/**
+ * tcp_lsm_alert - an alert, which raises thresholds, starts or ends
+ * @reason: number of its reason, see Documentation/byzantine.rst
+ * @active: 1 when it starts, 0 when it ends
+ * @number: number of the event that says so
+ */
+TRACE_EVENT(tcp_lsm_alert,
+
+	TP_PROTO(u32 reason, u32 active, u64 number),
+
+	TP_ARGS(reason, active, number),
+
+	TP_STRUCT__entry(
+		__field(u64, number)
+		__field(u32, reason)
+		__field(u32, active)
+	),
+
+	TP_fast_assign(
+		__entry->number = number;
+		__entry->reason = reason;
+		__entry->active = active;
+	),
+
+	TP_printk("reason=%u active=%u number=%llu",
+		  __entry->reason, __entry->active, __entry->number)
+);
+
 #endif /* _TCP_LSM_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

@@ -5,7 +5,10 @@
 use crate::{
     abi::{
         sha256,
-        sig::PublicKey, //
+        sig::{
+            PublicKey,
+            VerifyError, //
+        }, //
     },
     engine::{
         governance::{
@@ -15,7 +18,8 @@ use crate::{
         limits,
         quorum::Electorate,
         refusal::Refusal,
-        state::State, //
+        state::State,
+        vote::SignedVote, //
     },
     name::Name, //
 };
@@ -74,6 +78,22 @@ impl Validator {
         Arc::new(validator, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
     }
 
+    /// Checks that this validator has signed a vote.
+    ///
+    /// Takes milliseconds: not under a lock.
+    ///
+    /// # Errors
+    ///
+    /// `forged` when it has not, [`Refusal::NoMemory`].
+    pub(crate) fn verify(&self, vote: &SignedVote<'_>, forged: Refusal) -> Result<(), Refusal> {
+        self.public
+            .verify(&sha256::digest(&[vote.signed]), vote.signature)
+            .map_err(|error| match error {
+                VerifyError::Malformed | VerifyError::Mismatch => forged,
+                VerifyError::Kernel(_) => Refusal::NoMemory,
+            })
+    }
+
     /// As events carry it.
     pub(crate) fn record(&self) -> ValidatorRecord<'_> {
         ValidatorRecord {
@@ -94,6 +114,8 @@ pub(crate) struct ValidatorSet {
 
 impl ValidatorSet {
     /// Nobody.
+    // Not part of the stack frame that the module is loaded in.
+    #[inline(never)]
     pub(crate) fn empty() -> Result<Arc<Self>, AllocError> {
         Arc::new(
             Self {

@@ -5,15 +5,17 @@
 use crate::{
     abi::{
         clock,
-        sha256,
-        sig::VerifyError,
         trace, //
     },
-    books::Books,
+    books::{
+        Books,
+        Compare, //
+    },
     counter::Counter,
     docket::{
         short_id,
         Cast,
+        Request,
         State, //
     },
     engine::{
@@ -22,27 +24,23 @@ use crate::{
             Kind,
             Tally, //
         },
-        limits,
         refusal::Refusal,
         vote::{
             self,
             RequestState,
             Situation,
             ValidatorState,
-            VoteRecord,
-            MAX_RECORD, //
+            VoteRecord, //
         }, //
     },
+    evidence,
     ledger::{
         Entry,
         KernelDigest, //
     },
     limiter::Sender,
     node::Node,
-    validator::{
-        Validator,
-        ValidatorSet, //
-    }, //
+    validator::Validator, //
 };
 use kernel::{
     prelude::*,
@@ -64,6 +62,59 @@ pub(crate) struct Accepted {
     pub(crate) tally: Tally,
 }
 
+/// What a vote claims to be.
+#[derive(Default)]
+struct Claim {
+    /// Slot of its validator, 0 when it is not enrolled.
+    slot: u16,
+    verdict: u32,
+    request: [u8; 32],
+    /// Whether it has proven a fault of its validator, which is no claim any more.
+    proof: bool,
+}
+
+/// What becomes of a vote if its signature verifies.
+enum Judged {
+    /// It counts.
+    Now,
+    /// Its causes have not arrived: it is held.
+    Early,
+    /// It contradicts another one; so many bytes are the evidence.
+    Proof(usize),
+}
+
+/// What has become of a vote whose signature verifies.
+enum Fate {
+    Counted(State),
+    Held,
+    Proof(usize),
+}
+
+/// Says with which earlier votes of its validator a vote is compared of which this was found: see
+/// "Detection" in `Documentation/byzantine.rst`.
+fn looks_back(checked: &Result<Timing, Refusal>) -> Option<Compare> {
+    match checked {
+        // The rules of clocks leave no other contradiction.
+        Ok(_) => Some(Compare::Held),
+        Err(
+            Refusal::VoteReason
+            | Refusal::ClockNotLater
+            | Refusal::ClockLeap
+            | Refusal::ClockRegresses
+            | Refusal::ClockBeforeRequest
+            | Refusal::ClockUnseen,
+        ) => Some(Compare::Neighbours),
+        Err(
+            Refusal::VoteUnknownRequest
+            | Refusal::VoteClosedRequest
+            | Refusal::VoteSlot
+            | Refusal::VoteExpired
+            | Refusal::VoteDuplicate,
+        ) => Some(Compare::Everything),
+        Err(_) => None,
+    }
+}
+
 impl Node {
     /// Takes a vote record that a task of user `uid` has handed in.
     ///
@@ -81,13 +132,12 @@ impl Node {
             self.counters.bump(Counter::VotesRefused);
             return Err(Refusal::RateLimited);
         }
-        let mut named = (0, 0, [0; 32]);
-        let result = self.try_vote(bytes, now, &mut named);
-        let (slot, verdict, request) = named;
+        let mut claim = Claim::default();
+        let result = self.try_vote(bytes, &mut claim);
         trace::vote(
-            short_id(&request),
-            u32::from(slot),
-            verdict,
+            short_id(&claim.request),
+            u32::from(claim.slot),
+            claim.verdict,
             match &result {
                 Ok(accepted) if accepted.held => Err(EAGAIN),
                 Ok(_) => Ok(()),
@@ -107,15 +157,15 @@ impl Node {
             }
             Err(refusal) => {
                 self.counters.bump(Counter::VotesRefused);
-                // That there is no room is not the voter's doing.
-                if !matches!(refusal, Refusal::GrantLimit | Refusal::HeldLimit) {
+                // That there is no room is not the sender's doing, and for a proof nobody pays.
+                if !claim.proof && !matches!(refusal, Refusal::GrantLimit | Refusal::HeldLimit) {
                     let _ = self.books.lock().ledger.voters.take(sender, now);
                 }
                 if self.may_record(sender) {
                     self.record(&Entry {
                         uid,
-                        request,
-                        slot,
+                        request: claim.request,
+                        slot: claim.slot,
                         result: refusal.code(),
                         ..Entry::new(Kind::VoteRefused)
                     });
@@ -125,48 +175,51 @@ impl Node {
         result
     }
 
-    /// Checks and counts one vote. `named` receives what the vote claims to be, for the event.
-    fn try_vote(
-        &self,
-        bytes: &[u8],
-        now_ms: u64,
-        named: &mut (u16, u32, [u8; 32]),
-    ) -> Result<Accepted, Refusal> {
+    /// Checks and counts one vote. `claim` receives what the vote claims to be.
+    fn try_vote(&self, bytes: &[u8], claim: &mut Claim) -> Result<Accepted, Refusal> {
         let record = VoteRecord::decode(bytes)?;
         let set = self.validators();
-        let validator = set.by_id(record.vote.validator).cloned();
-        *named = (
-            validator.as_ref().map_or(0, |validator| validator.slot),
-            record.vote.verdict as u32,
-            *record.vote.request,
-        );
-        let mut closed = self.books.lock().expire(now_ms);
-        self.closed(&closed);
-        // Early or not, the signature comes first.
-        let _ = self.check_vote(&record, validator.as_ref(), now_ms)?;
+        let validator = set.by_id(record.vote.validator);
+        claim.slot = validator.map_or(0, |validator| validator.slot);
+        claim.verdict = record.vote.verdict as u32;
+        claim.request = *record.vote.request;
+        let mut room = evidence::room()?;
+        // Whether it counts, is held or proves a fault: the signature comes first.
+        let _ = self
+            .with_books(|books, now_ms| self.sift(books, &record, validator, now_ms, &mut room))?;
         let validator = validator.ok_or(Refusal::VoteUnknownValidator)?;
-        let digest = sha256::digest(&[record.signed]);
-        validator
-            .public
-            .verify(&digest, record.signature)
-            .map_err(|error| match error {
-                VerifyError::Malformed | VerifyError::Mismatch => Refusal::VoteForged,
-                VerifyError::Kernel(_) => Refusal::NoMemory,
-            })?;
+        validator.verify(&record.signed_vote(), Refusal::VoteForged)?;
 
         // Much may have happened while the signature was verified: everything is checked again,
         // and counted, under one hold of the lock. A change of the validators has cancelled the
         // request, so the weight is the one that the ballot was opened with.
-        let mut books = self.books.lock();
-        let now_ms = clock::boottime_ms();
-        closed = books.expire(now_ms);
-        let cast = self.cast_or_hold(&mut books, &record, bytes, &validator, now_ms);
-        let tally = books.docket.find(record.vote.request).map(|r| r.tally());
-        drop(books);
-        self.closed(&closed);
-        let state = cast?;
+        let (judged, tally) = self.with_books(|books, now_ms| {
+            let judged = self.sift(books, &record, Some(validator), now_ms, &mut room);
+            let state = judged.and_then(|judged| match judged {
+                Judged::Now => {
+                    let cast = Cast::new(&record, bytes, validator);
+                    Ok(Fate::Counted(books.cast(&cast, now_ms)?))
+                }
+                Judged::Early => {
+                    self.hold(books, &record, bytes, &set, now_ms)?;
+                    Ok(Fate::Held)
+                }
+                Judged::Proof(len) => Ok(Fate::Proof(len)),
+            });
+            (
+                state,
+                books.docket.find(record.vote.request).map(Request::tally),
+            )
+        });
+        let state = match judged? {
+            Fate::Counted(state) => Some(state),
+            Fate::Held => None,
+            Fate::Proof(len) => {
+                return Err(self.proven(validator, room.get(..len).unwrap_or(&[]), claim))
+            }
+        };
         if let Some(state) = state {
-            self.accepted(&validator, state);
+            self.accepted(validator, state);
         }
         Ok(Accepted {
             held: state.is_none(),
@@ -176,45 +229,22 @@ impl Node {
         })
     }
 
-    /// Counts a vote whose signature has been verified, or holds it, and then gives `None`.
-    fn cast_or_hold(
-        &self,
-        books: &mut Books,
-        record: &VoteRecord<'_>,
-        bytes: &[u8],
-        validator: &Arc<Validator>,
-        now_ms: u64,
-    ) -> Result<Option<State>, Refusal> {
-        let vote = &record.vote;
-        match self.check_vote_in(books, record, Some(validator), now_ms)? {
-            Timing::Now => {
-                let cast = Cast {
-                    request: vote.request,
-                    slot: validator.slot,
-                    weight: validator.weight,
-                    verdict: vote.verdict,
-                    own: vote.clock.get(validator.slot),
-                    record: bytes,
-                };
-                books.cast(&cast, &vote.clock, now_ms).map(Some)
+    /// Quarantines the validator of a vote that proves a fault, and returns why the vote is refused.
+    fn proven(&self, validator: &Validator, evidence: &[u8], claim: &mut Claim) -> Refusal {
+        match self.convict(validator, evidence) {
+            Ok(_) => {
+                claim.proof = true;
+                Refusal::VoteQuarantined
             }
-            Timing::Early => {
-                self.prune_held(books, &self.validators(), now_ms, &mut []);
-                books.held.hold(validator.slot, vote.request, bytes)?;
-                books.ledger.append(&Entry {
-                    request: *vote.request,
-                    slot: validator.slot,
-                    result: vote.verdict as u16,
-                    payload: bytes,
-                    ..Entry::new(Kind::Held)
-                });
-                Ok(None)
-            }
+            Err(Refusal::NoMemory) => Refusal::NoMemory,
+            Err(Refusal::EvidenceUnknown) => Refusal::VoteUnknownValidator,
+            // Somebody else has handed evidence in meanwhile.
+            Err(_) => Refusal::VoteQuarantined,
         }
     }
 
     /// Counts that a vote was accepted and what it has decided.
-    fn accepted(&self, validator: &Validator, state: State) {
+    pub(crate) fn accepted(&self, validator: &Validator, state: State) {
         validator.accepted.add(1, Relaxed);
         match state {
             State::Granted => self.counters.bump(Counter::Granted),
@@ -223,80 +253,33 @@ impl Node {
         }
     }
 
-    /// Lets go of held votes that can no longer be accepted: expired, or overtaken by another vote
-    /// of the same validator. Copies one whose causes have arrived to `room`, and returns whose it
-    /// is and its length.
-    fn prune_held<'a>(
+    /// Everything but the signature, and whether the vote, be it refused or not, contradicts another
+    /// one of its validator. `room` receives the evidence.
+    fn sift(
         &self,
-        books: &mut Books,
-        set: &'a ValidatorSet,
-        now_ms: u64,
-        room: &mut [u8],
-    ) -> Option<(&'a Arc<Validator>, usize)> {
-        // At most as many as there are bits.
-        const _: () = assert!(limits::HELD <= u64::BITS as usize);
-        let mut dead: u64 = 0;
-        let mut ready = None;
-        for (at, held) in books.held.iter().enumerate() {
-            let found = VoteRecord::decode(held.record()).and_then(|record| {
-                let validator = set.by_id(record.vote.validator);
-                let timing = self.check_vote_in(books, &record, validator, now_ms)?;
-                Ok((timing, validator))
-            });
-            match found {
-                Ok((Timing::Now, Some(validator))) if ready.is_none() => {
-                    if let Some(to) = room.get_mut(..held.record().len()) {
-                        to.copy_from_slice(held.record());
-                        ready = Some((validator, held.record().len()));
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => dead |= 1 << at,
-            }
-        }
-        books.held.drop_marked(dead);
-        ready
-    }
-
-    /// Accepts one held vote whose causes have arrived. Says whether it did: then others may follow.
-    fn accept_held(&self) -> bool {
-        let set = self.validators();
-        let Ok(mut room) = KVec::from_elem(0, MAX_RECORD, GFP_KERNEL) else {
-            // They are held until the next vote is accepted.
-            return false;
-        };
-        let mut books = self.books.lock();
-        let now_ms = clock::boottime_ms();
-        let ready = self.prune_held(&mut books, &set, now_ms, &mut room);
-        let Some((validator, len)) = ready else {
-            return false;
-        };
-        let bytes = room.get(..len).unwrap_or(&[]);
-        let state = VoteRecord::decode(bytes)
-            .and_then(|record| self.cast_or_hold(&mut books, &record, bytes, validator, now_ms));
-        if let Ok(Some(state)) = state {
-            books.held.retain(|held| held.record() != bytes);
-            drop(books);
-            self.counters.bump(Counter::Votes);
-            self.accepted(validator, state);
-            return true;
-        }
-        // There is no room for the grant that it would make: it waits on.
-        false
-    }
-
-    /// Everything but the signature.
-    fn check_vote(
-        &self,
+        books: &Books,
         record: &VoteRecord<'_>,
         validator: Option<&Arc<Validator>>,
         now_ms: u64,
-    ) -> Result<Timing, Refusal> {
-        let books = self.books.lock();
-        self.check_vote_in(&books, record, validator, now_ms)
+        room: &mut [u8],
+    ) -> Result<Judged, Refusal> {
+        let checked = self.check_vote(books, record, validator, now_ms);
+        let proof = looks_back(&checked)
+            .zip(validator)
+            .and_then(|(compare, validator)| {
+                books.evidence(validator, &record.signed_vote(), compare, room)
+            });
+        if let Some(len) = proof {
+            return Ok(Judged::Proof(len));
+        }
+        Ok(match checked? {
+            Timing::Now => Judged::Now,
+            Timing::Early => Judged::Early,
+        })
     }
 
-    fn check_vote_in(
+    /// Everything but the signature and other votes.
+    pub(crate) fn check_vote(
         &self,
         books: &Books,
         record: &VoteRecord<'_>,
@@ -307,6 +290,7 @@ impl Node {
         let state = validator.and_then(|validator| {
             Some(ValidatorState {
                 slot: validator.slot,
+                quarantined: books.quarantine.holds(&validator.id),
                 voted: request.is_some_and(|request| request.has_voted(validator.slot)),
                 last: books.last_clock(validator.slot)?,
             })
