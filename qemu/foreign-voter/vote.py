@@ -2,23 +2,32 @@
 # SPDX-License-Identifier: GPL-2.0
 """An independent voter for TCP-LSM.
 
-It shares no code with the module or with tcpctl: it was written from Documentation/wire-format.rst and
-Documentation/netlink/specs/tcp-lsm.yaml alone, uses the Python standard library, and signs with the openssl command.
+It shares no code with the module or with tcpctl: it was written from Documentation/wire-format.rst, byzantine.rst and
+netlink/specs/tcp-lsm.yaml alone, uses the Python standard library, and signs with the openssl command.
 
     vote.py show REQUEST
-    vote.py approve|deny REQUEST --key key.pem [--slot N] [--reason TEXT] [--out FILE]
+    vote.py approve|deny REQUEST --key key.pem [--slot N] [--own N] [--journal FILE] [--new-journal] [--trust-node-clock]
+        [--reason TEXT] [--out FILE]
     vote.py submit FILE
 
 REQUEST is a request id in hexadecimal, or at least its first 8 digits. The key is a P-256 private key in PEM. Without
 --slot the validator's slot and last clock are read from the node, which needs CAP_MAC_ADMIN; with it, the own entry
-comes from --own (the number of this vote, by default one more than the node's entry for the slot).
+comes from --own (the number of this vote, by default one more than the last).
 
-Exit status: 0 done, 1 refused or failed, 2 usage.
+key.pem.clock is the key's journal, in the form that tcpctl keeps, so that a key may be used with both: one key, one journal.
+At the key's first vote --new-journal makes it; later votes without it are refused, and so is a key file with two names.
+What could convict the key is not signed: a second verdict on a request, an own entry that is not greater than ever
+before, or any entry that is less than before in the epoch. What the node says about others is not signed either. A node
+that knows of more votes than the journal is believed only with --trust-node-clock.
+
+Exit status: 0 done, 1 refused or failed, 2 usage, 6 not signed because it could convict the key.
 """
 
 import argparse
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -51,9 +60,10 @@ CTRL_ATTR_FAMILY_NAME = 2
 # tcp-lsm.yaml
 FAMILY = b"tcp-lsm\0"
 CMD_STATUS, CMD_VALIDATOR_GET, CMD_REQUEST_GET, CMD_VOTE_SUBMIT = 1, 4, 10, 12
-A_REQUEST_ID, A_REQUEST, A_STATE, A_APPROVE, A_DENY, A_TOTAL = 3, 4, 5, 6, 7, 8
+A_OUTCOME, A_REQUEST_ID, A_REQUEST, A_STATE, A_APPROVE, A_DENY, A_TOTAL = 2, 3, 4, 5, 6, 7, 8
 A_REMAINING_MS, A_VOTE, A_SLOT, A_VALIDATOR_ID = 10, 12, 16, 17
 A_NODE, A_EPOCH, A_CLOCK = 31, 32, 35
+OUTCOMES = {1: "accepted", 4: "held"}
 STATES = {1: "open", 2: "granted", 3: "denied", 4: "expired", 5: "cancelled"}
 
 
@@ -208,11 +218,111 @@ def encode_clock(clock):
     return b"".join(struct.pack(">HQ", slot, clock[slot]) for slot in sorted(clock) if clock[slot])
 
 
-def encode_vote(request, validator, verdict, clock, reason):
+def encode_vote(request, validator, verdict, slot, clock, reason):
     entries = encode_clock(clock)
     digest = hashlib.sha256(reason).digest() if reason else bytes(32)
-    return (struct.pack(">8s32sQ32s32sBBHQ", b"TCPLVOT1", request.node, request.epoch, request.id, validator, verdict, 0,
+    return (struct.pack(">8s32sQ32s32sBBHQ", b"TCPLVOT2", request.node, request.epoch, request.id, validator, verdict, slot,
                         len(entries) // 10, request.expires_ms) + digest + entries)
+
+
+# --- journal (byzantine.rst) ----------------------------------------------------------------------------------------
+
+EPOCHS = 8
+VERDICTS = {1: "approve", 2: "deny"}
+MOST_VERDICTS = 4096
+LEAP = 1 << 20
+
+
+class Unsigned(Exception):
+    """A vote that could convict its key."""
+
+
+def fsync_directory(path):
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+class Journal:
+    """What a key has signed; locked until it is replaced."""
+
+    def __init__(self, key, identity, options):
+        key = os.path.realpath(key)
+        if os.stat(key).st_nlink > 1:
+            raise Unsigned(f"{key} has another name (hard link), under which it would have another journal: remove that")
+        self.path = os.path.realpath(options.journal or key + ".clock")
+        if options.new_journal:
+            self.write({"format": "tcpctl-clock-2", "validator": identity.hex(), "nodes": {}}, self.path, os.O_EXCL)
+            fsync_directory(self.path)
+        self.hold()
+        with open(self.path, "rb") as file:
+            self.content = json.load(file)
+        if self.content["format"] != "tcpctl-clock-2" or self.content["validator"] != identity.hex():
+            raise ValueError(f"{self.path}: not the journal of this key, or an old one; vote with tcpctl once")
+
+    def hold(self):
+        """Waits for other votes with this journal. Each of them replaces it."""
+        while True:
+            try:
+                self.lock = open(self.path, "rb")
+            except FileNotFoundError:
+                raise Unsigned(f"{self.path} does not exist: put the key's journal there, or name it with --journal; "
+                               "--new-journal only if this key has never voted anywhere") from None
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            held = os.fstat(self.lock.fileno())
+            if os.path.exists(self.path) and os.path.samestat(held, os.stat(self.path)):
+                break
+        if held.st_nlink > 1:
+            raise Unsigned(f"{self.path} has another name (hard link): remove that")
+
+    @staticmethod
+    def write(content, path, flags):
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "w", encoding="ascii") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def node(self, request):
+        """What was signed for the request's node: greatest own entry, clock of this epoch, greatest of each entry."""
+        node = self.content["nodes"].get(request.node.hex(), {"own": 0, "clocks": {}})
+        signed = {}
+        for epoch, clock in node["clocks"].items():
+            for at, value in clock if int(epoch) <= request.epoch else []:
+                signed[at] = max(signed.get(at, 0), value)
+        return node["own"], dict(map(tuple, node["clocks"].get(str(request.epoch), []))), signed
+
+    def check(self, request, verdict):
+        if request.created >> 32 != request.epoch:
+            raise Unsigned(f"event {request.created} is not one of epoch {request.epoch}: no node makes such a request")
+        node = self.content["nodes"].get(request.node.hex(), {"verdicts": {}, "forgotten": 0})
+        said = node["verdicts"].get(request.id.hex())
+        if said and said[1] != VERDICTS[verdict]:
+            raise Unsigned(f"you have signed {said[1]} on this request; a second verdict would convict this key")
+        if not said and request.created <= node["forgotten"]:
+            raise Unsigned(f"what was signed up to event {node['forgotten']} is forgotten: a new vote may contradict it")
+
+    def record(self, request, verdict, slot, clock):
+        """Puts a vote on disk. Only after this may it be signed."""
+        own, before, _ = self.node(request)
+        if clock[slot] <= own or any(clock.get(at, 0) < value for at, value in before.items()):
+            raise Unsigned("the clock of this vote is not later than that of an earlier one")
+        node = self.content["nodes"].setdefault(request.node.hex(), {"forgotten": 0, "clocks": {}, "verdicts": {}})
+        node.update(slot=slot, own=clock[slot])
+        node["clocks"][str(request.epoch)] = [[at, clock[at]] for at in sorted(clock) if clock[at]]
+        node["verdicts"][request.id.hex()] = [request.created, VERDICTS[verdict]]
+        while len(node["verdicts"]) > MOST_VERDICTS:
+            oldest = min(node["verdicts"], key=lambda id: (node["verdicts"][id][0], id))
+            node["forgotten"] = max(node["forgotten"], node["verdicts"].pop(oldest)[0])
+        while len(node["clocks"]) > EPOCHS:
+            epoch = min(map(int, node["clocks"]))
+            del node["clocks"][str(epoch)]
+            end = (epoch + 1 << 32) - 1
+            node["forgotten"] = max(node["forgotten"], end)
+            node["verdicts"] = {id: said for id, said in node["verdicts"].items() if said[0] > end}
+        temporary = f"{self.path}.tmp{os.getpid()}"
+        self.write(self.content, temporary, os.O_TRUNC)
+        os.rename(temporary, self.path)
+        fsync_directory(self.path)
 
 
 # --- P-256 ----------------------------------------------------------------------------------------------------------
@@ -273,25 +383,40 @@ def find_request(link, prefix):
     return request, found[0]
 
 
-def own_clock(link, status, request, identity, options):
-    """The smallest acceptable clock, and the slot it is for."""
+def own_clock(link, status, request, identity, options, journal):
+    """The smallest acceptable clock that lowers nothing, and the slot it is for."""
+    node = decode_clock(status[A_CLOCK])
     if options.slot is None:
         mine = [answer for answer in link.call(CMD_VALIDATOR_GET, dump=True) if answer[A_VALIDATOR_ID] == identity]
         if not mine:
             raise ValueError("this key is not enrolled on the node")
         slot = u32(mine[0][A_SLOT])
-        clock = decode_clock(mine[0].get(A_CLOCK, b""))
+        last = decode_clock(mine[0].get(A_CLOCK, b""))
     else:
-        slot = options.slot
-        clock = {slot: decode_clock(status[A_CLOCK]).get(slot, 0)}
+        slot, last = options.slot, node
+    own, clock, signed = journal.node(request)
+    told = max(last.get(slot, 0), node.get(slot, 0))
+    lost = told > own
+    if lost and not options.trust_node_clock:
+        raise Unsigned(f"the node knows vote {told} of this key, and {journal.path} ends with {own}: somebody else uses the "
+                       "key, the journal is old, or the node lies; --trust-node-clock goes on from the node's clock")
+    if told > own + LEAP // 2:
+        raise ValueError(f"the node says that it knows vote {told} of this key: too far to believe")
+    for at in last.keys() - {slot}:
+        value = last[at]
+        if lost and value > (request.created + LEAP if at == 0 else signed.get(at, 0) + LEAP // 2):
+            raise ValueError(f"entry {at} of this key's last clock is said to be {value}: too far to believe")
+        clock[at] = max(clock.get(at, 0), value if lost else min(value, signed.get(at, 0)))
+    if clock.get(slot, 0) > max(own, told):
+        raise Unsigned(f"earlier votes of this key had entry {clock[slot]} in slot {slot}, as somebody else's")
     clock[0] = max(clock.get(0, 0), request.created)
-    clock[slot] = options.own if options.own is not None else clock.get(slot, 0) + 1
-    return clock
+    clock[slot] = options.own if options.own is not None else max(own, told) + 1
+    return slot, clock
 
 
 def submit(link, record):
     answer = link.call(CMD_VOTE_SUBMIT, attribute(A_VOTE, record))[0]
-    print(f"accepted  request {answer[A_REQUEST_ID].hex()} is {STATES[u32(answer[A_STATE])]}: "
+    print(f"{OUTCOMES[u32(answer[A_OUTCOME])]:9} request {answer[A_REQUEST_ID].hex()} is {STATES[u32(answer[A_STATE])]}: "
           f"{u64(answer[A_APPROVE])} approve, {u64(answer[A_DENY])} deny, of {u64(answer[A_TOTAL])}")
 
 
@@ -305,8 +430,12 @@ def vote(link, options):
     reason = options.reason.encode()
     if len(reason) > 256:
         raise ValueError("a reason has at most 256 bytes")
-    clock = own_clock(link, status, request, identity, options)
-    signed = encode_vote(request, identity, 1 if options.command == "approve" else 2, clock, reason)
+    verdict = 1 if options.command == "approve" else 2
+    journal = Journal(options.key, identity, options)
+    journal.check(request, verdict)
+    slot, clock = own_clock(link, status, request, identity, options, journal)
+    journal.record(request, verdict, slot, clock)
+    signed = encode_vote(request, identity, verdict, slot, clock, reason)
     signature = sign(options.key, signed)
     record = signed + struct.pack(">H", len(signature)) + signature + reason
     if options.out:
@@ -327,6 +456,9 @@ def main():
         one.add_argument("--key", required=True, help="P-256 private key, PEM")
         one.add_argument("--slot", type=int, help="the validator's slot, instead of asking the node")
         one.add_argument("--own", type=int, help="the validator's own clock entry")
+        one.add_argument("--journal", help="the key's journal, instead of KEY.clock")
+        one.add_argument("--new-journal", action="store_true", help="begin a journal: this key has never voted anywhere")
+        one.add_argument("--trust-node-clock", action="store_true", help="go on from the node's clock for this key")
         one.add_argument("--reason", default="")
         one.add_argument("--out", help="write the vote record to a file instead of submitting it")
     commands.add_parser("submit", help="submit a vote record").add_argument("file")
@@ -346,6 +478,9 @@ def main():
         name = errno.errorcode.get(refusal.number, refusal.number)
         print(f"vote.py: refused with {name}: {refusal.text}", file=sys.stderr)
         return 1
+    except Unsigned as reason:
+        print(f"vote.py: not signed: {reason}", file=sys.stderr)
+        return 6
     except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
         print(f"vote.py: {error}", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@ use crate::{
     doctor,
     error::Result,
     events,
+    evidence,
     grant,
     key,
     man,
@@ -43,7 +44,8 @@ use crate::{
     name = "tcpctl",
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 module not loaded, 4 pending (a quorum is needed), 5 denied.\n\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 module not loaded, 4 pending (a quorum is needed), 5 denied, \
+                  6 not signed (it could convict the key).\n\n\
                   Example:\n  tcpctl status"
 )]
 pub(crate) struct Cli {
@@ -114,6 +116,12 @@ enum Command {
         after_help = "Example:\n  tcpctl vote approve 3f9a12c4 --as alice --key alice.key"
     )]
     Vote(vote::Command),
+    /// What proves that a validator lied
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tcpctl evidence verify carol.evidence --key carol.key.pub"
+    )]
+    Evidence(evidence::Command),
     /// What has been approved and not used up
     #[command(subcommand, after_help = "Example:\n  tcpctl grant list")]
     Grant(grant::Command),
@@ -170,6 +178,7 @@ impl Cli {
             Command::Agent(command) => agent::run(command, output),
             Command::Request(command) => request::run(command, output),
             Command::Vote(command) => vote::run(command, output),
+            Command::Evidence(command) => evidence::run(command, output),
             Command::Grant(command) => grant::run(command, output),
             Command::Events(command) => events::run(command, output),
             Command::Clock(command) => clock::run(command, output),

@@ -12,7 +12,16 @@ use std::{
     }, //
 };
 
-use engine::clock::NodeClock;
+use engine::{
+    byzantine::Fault,
+    clock::NodeClock,
+    reputation::{
+        Kept,
+        View, //
+    },
+    watch::Rules,
+    wire::Reader, //
+};
 
 use crate::{
     error::{
@@ -57,6 +66,9 @@ mod command {
     pub(crate) const STATE_COMMIT: u8 = 18;
     pub(crate) const STATE_DISCARD: u8 = 19;
     pub(crate) const STATE_RECOVER: u8 = 20;
+    pub(crate) const EVIDENCE_SUBMIT: u8 = 21;
+    pub(crate) const EVIDENCE_GET: u8 = 22;
+    pub(crate) const VALIDATOR_READMIT: u8 = 23;
 }
 
 /// Attributes of the set `main`.
@@ -122,6 +134,24 @@ mod attribute {
     pub(crate) const STATE_DIGEST: u16 = 60;
     pub(crate) const PCRS: u16 = 61;
     pub(crate) const HELD: u16 = 62;
+    pub(crate) const THRESHOLD: u16 = 63;
+    pub(crate) const QUARANTINED: u16 = 64;
+    pub(crate) const EVIDENCE: u16 = 65;
+    pub(crate) const FAULT: u16 = 66;
+    pub(crate) const REPUTATION: u16 = 67;
+    pub(crate) const BIAS: u16 = 68;
+    pub(crate) const AGREED: u16 = 69;
+    pub(crate) const DISAGREED: u16 = 70;
+    pub(crate) const TIMING: u16 = 71;
+    pub(crate) const TIMING_SLOT: u16 = 72;
+    pub(crate) const UNHEARD: u16 = 73;
+    pub(crate) const HEARD_MS: u16 = 74;
+    pub(crate) const ALERT: u16 = 75;
+    pub(crate) const ALERT_ENDS_MS: u16 = 76;
+    pub(crate) const WATCH: u16 = 77;
+    pub(crate) const UNHEARD_WEIGHT: u16 = 78;
+    pub(crate) const FLOOR: u16 = 79;
+    pub(crate) const TRUST: u16 = 80;
     /// Of the set `counter`.
     pub(crate) const COUNTER_NAME: u16 = 1;
     /// Of the set `counter`.
@@ -280,6 +310,23 @@ pub(crate) struct PolicyStatus {
     pub(crate) digest: [u8; 32],
 }
 
+/// Whether thresholds are raised, and why. See `Documentation/byzantine.rst`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watched {
+    /// Weight of quarantined validators.
+    pub(crate) quarantined: u64,
+    /// Weight of validators that have been silent for long.
+    pub(crate) unheard: u64,
+    /// Bit mask: `1 << reason` of each alert that holds.
+    pub(crate) alert: u32,
+    /// Milliseconds until no alert need hold any more.
+    pub(crate) ends_ms: Option<u64>,
+    /// What is in force; nothing without a policy.
+    pub(crate) rules: Option<Rules>,
+    /// Least threshold of the policy, in basis points.
+    pub(crate) floor: Option<u16>,
+}
+
 /// What the module is and does.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
@@ -317,6 +364,8 @@ pub(crate) struct Status {
     pub(crate) hooks: Vec<String>,
     /// Votes that wait for their causes.
     pub(crate) held: u32,
+    /// What the watch says.
+    pub(crate) watch: Watched,
     /// The TPM, when there is one.
     pub(crate) sealing: Option<Sealing>,
 }
@@ -338,6 +387,40 @@ pub(crate) struct Validator {
     pub(crate) clock: NodeClock,
     /// Accepted votes.
     pub(crate) votes: u64,
+    /// Its proven fault, while it is quarantined.
+    pub(crate) fault: Option<Fault>,
+    /// What is thought of it.
+    pub(crate) reputation: View,
+    /// Requests that ended since its last vote.
+    pub(crate) unheard: u32,
+    /// Milliseconds since it was heard.
+    pub(crate) heard_ms: Option<u64>,
+}
+
+/// What proves the fault of a quarantined validator.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    /// The evidence.
+    pub(crate) evidence: Vec<u8>,
+    /// Number of the event QUARANTINED.
+    pub(crate) event: u64,
+    /// Place of the validator in the vector clock.
+    pub(crate) slot: u16,
+    /// Digest of its key.
+    pub(crate) id: [u8; 32],
+    /// Its name, unless it was removed.
+    pub(crate) name: Option<String>,
+}
+
+/// Whom submitted evidence has quarantined.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarantined {
+    /// Name of the validator.
+    pub(crate) name: String,
+    /// Its place in the vector clock.
+    pub(crate) slot: u16,
+    /// The fault.
+    pub(crate) fault: Fault,
 }
 
 /// An agent alive.
@@ -380,6 +463,10 @@ pub(crate) struct Request {
     pub(crate) deny: u64,
     /// Weight of all validators when it was made.
     pub(crate) total: u64,
+    /// Weight of validators whose quarantine keeps them from voting.
+    pub(crate) barred: u64,
+    /// Threshold that decides it now, in basis points; not told for one that is decided.
+    pub(crate) threshold_bp: Option<u16>,
     /// Slots of those who have voted.
     pub(crate) voted: Vec<u16>,
     /// Life left.
@@ -514,10 +601,32 @@ fn clock(attributes: &Attributes) -> Result<NodeClock> {
     Ok(clock)
 }
 
-fn slot(attributes: &Attributes) -> Option<u16> {
+/// A number of 32 bits that has to fit into 16.
+fn short(attributes: &Attributes, kind: u16) -> Option<u16> {
     attributes
-        .u32(attribute::VALIDATOR_SLOT)
-        .and_then(|slot| u16::try_from(slot).ok())
+        .u32(kind)
+        .and_then(|value| u16::try_from(value).ok())
+}
+
+fn slot(attributes: &Attributes) -> Option<u16> {
+    short(attributes, attribute::VALIDATOR_SLOT)
+}
+
+/// The fault of a reply; [`None`] when there is none.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for one that is not known here: it must not be taken for none.
+fn fault(attributes: &Attributes) -> Result<Option<Fault>> {
+    attributes
+        .u32(attribute::FAULT)
+        .map(|kind| {
+            u8::try_from(kind)
+                .ok()
+                .and_then(Fault::from_u8)
+                .ok_or_else(|| incomplete("fault"))
+        })
+        .transpose()
 }
 
 impl Taken {
@@ -571,6 +680,30 @@ impl Sealing {
             nv_writes_year: reply.u64(attribute::NV_WRITES_YEAR).unwrap_or(0),
             staged: reply.u64(attribute::STAGED_COUNTER),
             pcrs: reply.u32(attribute::PCRS).unwrap_or(0),
+        })
+    }
+}
+
+impl Watched {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        let rules = reply
+            .bytes(attribute::WATCH)
+            .map(|bytes| {
+                let mut reader = Reader::new(bytes);
+                Rules::take(&mut reader)
+                    .and_then(|rules| reader.end().map(|()| rules))
+                    .map_err(|error| {
+                        Error::invalid("protocol", format!("the node's watch: {error}"))
+                    })
+            })
+            .transpose()?;
+        Ok(Self {
+            quarantined: reply.u64(attribute::QUARANTINED).unwrap_or(0),
+            unheard: reply.u64(attribute::UNHEARD_WEIGHT).unwrap_or(0),
+            alert: reply.u32(attribute::ALERT).unwrap_or(0),
+            ends_ms: reply.u64(attribute::ALERT_ENDS_MS),
+            rules,
+            floor: short(reply, attribute::FLOOR),
         })
     }
 }
@@ -634,6 +767,7 @@ impl Status {
             counters,
             hooks: reply.all(attribute::HOOK).map(crate::genl::text).collect(),
             held: reply.u32(attribute::HELD).unwrap_or(0),
+            watch: Watched::parse(reply)?,
             sealing: Sealing::parse(reply),
         })
     }
@@ -649,6 +783,7 @@ impl Status {
 
 impl Validator {
     fn parse(reply: &Attributes) -> Result<Self> {
+        let score = short(reply, attribute::REPUTATION).ok_or_else(|| incomplete("reputation"))?;
         Ok(Self {
             name: reply
                 .string(attribute::VALIDATOR_NAME)
@@ -665,6 +800,51 @@ impl Validator {
             slot: slot(reply).ok_or_else(|| incomplete("validator-slot"))?,
             clock: clock(reply)?,
             votes: reply.u64(attribute::VOTES_ACCEPTED).unwrap_or(0),
+            fault: fault(reply)?,
+            reputation: View {
+                score,
+                kept: Kept {
+                    score: short(reply, attribute::TRUST).unwrap_or(score),
+                    bias: short(reply, attribute::BIAS).unwrap_or(0),
+                    agreed: reply.u64(attribute::AGREED).unwrap_or(0),
+                    disagreed: reply.u64(attribute::DISAGREED).unwrap_or(0),
+                },
+                timing: short(reply, attribute::TIMING).unwrap_or(0),
+                partner: short(reply, attribute::TIMING_SLOT),
+            },
+            unheard: reply.u32(attribute::UNHEARD).unwrap_or(0),
+            heard_ms: reply.u64(attribute::HEARD_MS),
+        })
+    }
+}
+
+impl Proof {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            evidence: reply
+                .bytes(attribute::EVIDENCE)
+                .ok_or_else(|| incomplete("evidence"))?
+                .to_vec(),
+            event: reply.u64(attribute::EVENT_NUMBER).unwrap_or(0),
+            slot: slot(reply).ok_or_else(|| incomplete("validator-slot"))?,
+            id: reply
+                .array(attribute::VALIDATOR_ID)
+                .ok_or_else(|| incomplete("validator-id"))?,
+            name: reply
+                .string(attribute::VALIDATOR_NAME)
+                .filter(|name| !name.is_empty()),
+        })
+    }
+}
+
+impl Quarantined {
+    fn parse(reply: &Attributes) -> Result<Self> {
+        Ok(Self {
+            name: reply
+                .string(attribute::VALIDATOR_NAME)
+                .ok_or_else(|| incomplete("validator-name"))?,
+            slot: slot(reply).ok_or_else(|| incomplete("validator-slot"))?,
+            fault: fault(reply)?.ok_or_else(|| incomplete("fault"))?,
         })
     }
 }
@@ -702,6 +882,8 @@ impl Request {
             approve: reply.u64(attribute::APPROVE).unwrap_or(0),
             deny: reply.u64(attribute::DENY).unwrap_or(0),
             total: reply.u64(attribute::TOTAL).unwrap_or(0),
+            barred: reply.u64(attribute::QUARANTINED).unwrap_or(0),
+            threshold_bp: short(reply, attribute::THRESHOLD),
             voted: reply
                 .bytes(attribute::VOTED)
                 .unwrap_or_default()
@@ -899,6 +1081,42 @@ impl Client {
             .string(attribute::VALIDATOR_NAME, name)
             .map_err(unsendable)?;
         self.govern(command::VALIDATOR_REMOVE, &attributes)
+    }
+
+    /// Ends the quarantine of a validator.
+    ///
+    /// # Errors
+    ///
+    /// `validator_unknown`, `validator_trusted`, `readmit_limit`.
+    pub(crate) fn validator_readmit(&mut self, name: &str) -> Result<Outcome> {
+        let attributes = Builder::new()
+            .string(attribute::VALIDATOR_NAME, name)
+            .map_err(unsendable)?;
+        self.govern(command::VALIDATOR_READMIT, &attributes)
+    }
+
+    /// The evidence against quarantined validators, by slot.
+    ///
+    /// # Errors
+    ///
+    /// `labelled`.
+    pub(crate) fn evidence(&mut self) -> Result<Vec<Proof>> {
+        let replies = self.call(command::EVIDENCE_GET, &Builder::new(), Method::Dump)?;
+        let mut proofs: Vec<Proof> = replies.iter().map(Proof::parse).collect::<Result<_>>()?;
+        proofs.sort_by_key(|proof| proof.slot);
+        Ok(proofs)
+    }
+
+    /// Hands evidence in.
+    ///
+    /// # Errors
+    ///
+    /// The refusals `evidence_*`.
+    pub(crate) fn evidence_submit(&mut self, evidence: &[u8]) -> Result<Quarantined> {
+        let attributes = Builder::new()
+            .bytes(attribute::EVIDENCE, evidence)
+            .map_err(unsendable)?;
+        Quarantined::parse(&self.call_one(command::EVIDENCE_SUBMIT, &attributes)?)
     }
 
     /// Ends setup.
@@ -1388,6 +1606,23 @@ mod tests {
             ("state-digest", attribute::STATE_DIGEST),
             ("pcrs", attribute::PCRS),
             ("held", attribute::HELD),
+            ("threshold", attribute::THRESHOLD),
+            ("quarantined", attribute::QUARANTINED),
+            ("evidence", attribute::EVIDENCE),
+            ("fault", attribute::FAULT),
+            ("reputation", attribute::REPUTATION),
+            ("bias", attribute::BIAS),
+            ("agreed", attribute::AGREED),
+            ("disagreed", attribute::DISAGREED),
+            ("timing", attribute::TIMING),
+            ("timing-slot", attribute::TIMING_SLOT),
+            ("unheard", attribute::UNHEARD),
+            ("heard-ms", attribute::HEARD_MS),
+            ("alert", attribute::ALERT),
+            ("alert-ends-ms", attribute::ALERT_ENDS_MS),
+            ("watch", attribute::WATCH),
+            ("unheard-weight", attribute::UNHEARD_WEIGHT),
+            ("floor", attribute::FLOOR),
             ("name", attribute::COUNTER_NAME),
             ("value", attribute::COUNTER_VALUE),
             ("status", command::STATUS.into()),
@@ -1410,6 +1645,9 @@ mod tests {
             ("state-commit", command::STATE_COMMIT.into()),
             ("state-discard", command::STATE_DISCARD.into()),
             ("state-recover", command::STATE_RECOVER.into()),
+            ("evidence-submit", command::EVIDENCE_SUBMIT.into()),
+            ("evidence-get", command::EVIDENCE_GET.into()),
+            ("validator-readmit", command::VALIDATOR_READMIT.into()),
             (
                 "permissive",
                 u16::try_from(Mode::Permissive.number()).unwrap(),
@@ -1504,6 +1742,36 @@ mod tests {
             .unwrap();
         let sealing = Status::parse(&missing.received()).unwrap().sealing.unwrap();
         assert_eq!((sealing.counter, sealing.anchor), (None, None));
+        let rules = [
+            &[5, 220, 35, 40, 13, 6, 0, 16][..],
+            &[0, 0, 4, 0],
+            &[0, 0, 8, 0],
+            &[0, 0, 12, 0],
+        ];
+        let watched = |rules: &[u8]| {
+            build(0)
+                .u64(attribute::QUARANTINED, 1)
+                .and_then(|b| b.u32(attribute::ALERT, 0b110))
+                .and_then(|b| b.u64(attribute::ALERT_ENDS_MS, 900))
+                .and_then(|b| b.bytes(attribute::WATCH, rules))
+                .and_then(|b| b.u64(attribute::UNHEARD_WEIGHT, 2))
+                .and_then(|b| b.u32(attribute::FLOOR, 5001))
+                .unwrap()
+        };
+        let watch = Status::parse(&watched(&rules.concat()).received())
+            .unwrap()
+            .watch;
+        assert_eq!((watch.quarantined, watch.unheard, watch.alert), (1, 2, 6));
+        assert_eq!((watch.ends_ms, watch.floor), (Some(900), Some(5001)));
+        let rules = watch.rules.unwrap();
+        assert_eq!(
+            (rules.raise_bp, rules.ceiling_bp, rules.burst),
+            (1500, 9000, 16)
+        );
+        assert_eq!((rules.missing_bp, rules.quiet_ms), (3334, 3072));
+        let torn = Status::parse(&watched(&[0; 19]).received()).unwrap_err();
+        assert_eq!(torn.code(), "protocol");
+        assert!(status.watch.rules.is_none() && status.watch.alert == 0);
         let bad = build(attribute::PHASE).u32(attribute::PHASE, 9).unwrap();
         assert!(Status::parse(&bad.received()).is_err());
         let torn = Builder::new().bytes(attribute::CLOCK, &[0; 5]).unwrap();
@@ -1536,11 +1804,41 @@ mod tests {
             .and_then(|b| b.u32(attribute::VALIDATOR_WEIGHT, 2))
             .and_then(|b| b.u32(attribute::VALIDATOR_SLOT, 3))
             .and_then(|b| b.u64(attribute::VOTES_ACCEPTED, 4))
+            .and_then(|b| b.u32(attribute::REPUTATION, 9000))
+            .and_then(|b| b.u32(attribute::TIMING, 700))
+            .and_then(|b| b.u32(attribute::TIMING_SLOT, 5))
+            .and_then(|b| b.u64(attribute::HEARD_MS, 77))
             .unwrap();
+        let quarantined = |kind| {
+            let reply = Builder::new().u32(attribute::FAULT, kind).unwrap();
+            fault(&reply.received()).map_err(|error| error.code().to_owned())
+        };
+        assert_eq!(quarantined(2), Ok(Some(Fault::Fork)));
+        assert_eq!(quarantined(4), Err("protocol".to_owned()));
         let validator = Validator::parse(&validator.received()).unwrap();
         assert_eq!(
             (validator.slot, validator.weight, validator.votes),
             (3, 2, 4)
+        );
+        assert_eq!((validator.fault, validator.heard_ms), (None, Some(77)));
+        let reputation = validator.reputation;
+        assert_eq!((reputation.score, reputation.partner), (9000, Some(5)));
+
+        let proof = Builder::new()
+            .bytes(attribute::EVIDENCE, b"evidence")
+            .and_then(|b| b.bytes(attribute::VALIDATOR_ID, &id(4)))
+            .and_then(|b| b.u32(attribute::VALIDATOR_SLOT, 3))
+            .and_then(|b| b.u64(attribute::EVENT_NUMBER, 8))
+            .unwrap();
+        let removed = Proof::parse(&proof.received()).unwrap();
+        assert_eq!((removed.event, removed.name), (8, None));
+        let named = proof.string(attribute::VALIDATOR_NAME, "bob").unwrap();
+        let named = named.u32(attribute::FAULT, 1).unwrap().received();
+        assert_eq!(Proof::parse(&named).unwrap().name.as_deref(), Some("bob"));
+        let quarantined = Quarantined::parse(&named).unwrap();
+        assert_eq!(
+            (quarantined.slot, quarantined.fault),
+            (3, Fault::Equivocation)
         );
 
         let agent = Builder::new()
@@ -1557,12 +1855,15 @@ mod tests {
             .and_then(|b| b.u32(attribute::REQUEST_STATE, 1))
             .and_then(|b| b.bytes(attribute::VOTED, &[0, 2, 0, 128]))
             .and_then(|b| b.u32(attribute::USES_LEFT, 9))
+            .and_then(|b| b.u32(attribute::THRESHOLD, 9000))
+            .and_then(|b| b.u64(attribute::QUARANTINED, 2))
             .unwrap();
         let grant = Grant::parse(&request.received()).unwrap();
         assert_eq!((grant.id, grant.uses_left), (id(1), 9));
         let request = Request::parse(&request.received()).unwrap();
         assert_eq!(request.voted, [2, 128]);
         assert_eq!(request.state, RequestState::Open);
+        assert_eq!((request.threshold_bp, request.barred), (Some(9000), 2));
 
         for (outcome, held) in [(OUTCOME_DONE, false), (OUTCOME_HELD, true)] {
             let accepted = Builder::new()
@@ -1589,6 +1890,8 @@ mod tests {
         assert!(Grant::parse(&nothing).is_err());
         assert!(Accepted::parse(&nothing).is_err());
         assert!(Event::parse(&nothing).is_err());
+        assert!(Proof::parse(&nothing).is_err());
+        assert!(Quarantined::parse(&nothing).is_err());
         assert_eq!(enrolled_slot(&nothing), None);
     }
 

@@ -6,21 +6,31 @@
 
 use engine::{
     address::Address,
+    byzantine::Fault,
     clock::epoch_of,
     event::{
         self,
         Kind,
         Payload, //
     },
+    evidence::Evidence,
     governance::Detail,
     limits::FACT_STRING,
     op::Op,
     refusal::Refusal,
+    reputation::Kept,
     request::{
         Fact,
         Request, //
     },
-    vote::VoteRecord, //
+    vote::{
+        SignedVote,
+        VoteRecord, //
+    },
+    watch::{
+        Reason,
+        Rules, //
+    }, //
 };
 use serde_json::{
     json,
@@ -31,11 +41,16 @@ use crate::{
     client,
     crypto::{
         sha256,
-        validator_id, //
+        validator_id,
+        Sha256, //
     },
     error::{
         Error,
         Result, //
+    },
+    evidence::{
+        self,
+        why, //
     },
     ids::short,
     output::{
@@ -124,6 +139,7 @@ fn detail(detail: &Detail<'_>) -> String {
             hex::encode(validator_id(key))
         ),
         Detail::RemoveValidator { name } => format!("remove validator {name}"),
+        Detail::ReadmitValidator { name } => format!("end the quarantine of validator {name}"),
         Detail::Mode(mode) => format!("set mode {}", mode.name()),
         Detail::Unload => "let the module be unloaded".to_owned(),
         Detail::Recover {
@@ -517,9 +533,9 @@ pub(crate) fn request_json(encoding: &[u8]) -> Result<Value> {
     }))
 }
 
-/// A vote record in rows.
-pub(crate) fn vote_rows(record: &VoteRecord<'_>) -> Vec<(&'static str, String)> {
-    let vote = &record.vote;
+/// What a validator signed, in rows.
+pub(crate) fn vote_rows(vote: &SignedVote<'_>) -> Vec<(&'static str, String)> {
+    let (signature, vote) = (vote.signature, &vote.vote);
     let clock: Vec<String> = vote
         .clock
         .iter()
@@ -531,37 +547,51 @@ pub(crate) fn vote_rows(record: &VoteRecord<'_>) -> Vec<(&'static str, String)> 
         ("validator", hex::encode(vote.validator)),
         ("node", hex::encode(vote.node)),
         ("epoch", vote.epoch.to_string()),
+        ("slot", vote.slot.to_string()),
+        ("clock", clock.join(" ")),
         (
             "valid until",
             format!("{} ms after the node's boot", vote.expires_ms),
         ),
-        (
-            "reason",
-            match record.reason {
-                "" => "-".to_owned(),
-                reason => prose(reason.as_bytes()),
-            },
-        ),
-        ("clock", clock.join(" ")),
-        ("signature", hex::encode(record.signature)),
+        ("signature", hex::encode(signature)),
     ]
 }
 
-/// A vote record as JSON.
-pub(crate) fn vote_json(record: &VoteRecord<'_>) -> Value {
-    let vote = &record.vote;
+/// A vote record in rows.
+pub(crate) fn record_rows(record: &VoteRecord<'_>) -> Vec<(&'static str, String)> {
+    let mut rows = vote_rows(&record.signed_vote());
+    let reason = match record.reason {
+        "" => "-".to_owned(),
+        reason => prose(reason.as_bytes()),
+    };
+    rows.insert(1, ("reason", reason));
+    rows
+}
+
+/// What a validator signed, as JSON.
+pub(crate) fn vote_json(vote: &SignedVote<'_>) -> Value {
+    let (signature, vote) = (vote.signature, &vote.vote);
     json!({
         "verdict": vote.verdict.name(),
         "request": hex::encode(vote.request),
         "validator": hex::encode(vote.validator),
         "node": hex::encode(vote.node),
         "epoch": vote.epoch,
+        "slot": vote.slot,
         "expires_ms": vote.expires_ms,
-        "reason": record.reason,
         "reason_digest": hex::encode(vote.reason_digest),
         "clock": vote.clock.iter().collect::<Vec<(u16, u64)>>(),
-        "signature": hex::encode(record.signature),
+        "signature": hex::encode(signature),
     })
+}
+
+/// A vote record as JSON.
+pub(crate) fn record_json(record: &VoteRecord<'_>) -> Value {
+    let mut value = vote_json(&record.signed_vote());
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("reason".to_owned(), json!(record.reason));
+    }
+    value
 }
 
 /// The name of a validator by its slot.
@@ -615,7 +645,14 @@ fn result_text(kind: Kind, result: u16) -> Option<String> {
             "used up",
             "the policy changed",
             "the validators changed",
+            "a validator was quarantined",
         ]),
+        Kind::Quarantined => u8::try_from(result)
+            .ok()
+            .and_then(Fault::from_u8)
+            .map_or_else(|| result.to_string(), |fault| fault.name().to_owned()),
+        Kind::Alert | Kind::Calm => Reason::from_u16(result)
+            .map_or_else(|| result.to_string(), |reason| reason.name().to_owned()),
         Kind::Used => format!("{result} left"),
         Kind::Refused => errno_name(result),
         Kind::Audit => match result {
@@ -629,6 +666,43 @@ fn result_text(kind: Kind, result: u16) -> Option<String> {
             }
         }
         _ => return None,
+    })
+}
+
+/// What the watch goes by, in words.
+pub(crate) fn rules_text(rules: &Rules) -> String {
+    format!(
+        "raises by {} to at most {}; on {} invalid votes within {}, on {} of the weight silent for {}; for {}",
+        percent(rules.raise_bp),
+        percent(rules.ceiling_bp),
+        rules.burst,
+        human_duration(rules.within_ms.into()),
+        percent(rules.missing_bp),
+        human_duration(rules.silence_ms.into()),
+        human_duration(rules.quiet_ms.into()),
+    )
+}
+
+/// What the watch goes by, as JSON.
+pub(crate) fn rules_json(rules: &Rules) -> Value {
+    json!({
+        "raise_bp": rules.raise_bp,
+        "ceiling_bp": rules.ceiling_bp,
+        "missing_bp": rules.missing_bp,
+        "burst": rules.burst,
+        "silence_ms": rules.silence_ms,
+        "within_ms": rules.within_ms,
+        "quiet_ms": rules.quiet_ms,
+    })
+}
+
+/// A reputation as the state keeps it, as JSON.
+pub(crate) fn kept_json(kept: &Kept) -> Value {
+    json!({
+        "score": kept.score,
+        "bias": kept.bias,
+        "agreed": kept.agreed,
+        "disagreed": kept.disagreed,
     })
 }
 
@@ -670,10 +744,19 @@ fn payload_text(payload: &Payload<'_>) -> String {
             }
             _ => String::new(),
         },
-        Payload::Tally(tally) => format!(
-            "approve {} deny {} of {}",
-            tally.approve, tally.deny, tally.total
-        ),
+        Payload::Tally(tally) => {
+            let quarantined = match tally.quarantined {
+                0 => String::new(),
+                weight => format!(", {weight} quarantined"),
+            };
+            format!(
+                "approve {} deny {} of {}{quarantined}, needs {}",
+                tally.approve,
+                tally.deny,
+                tally.total,
+                percent(tally.threshold_bp)
+            )
+        }
         Payload::Agent {
             parent,
             pid,
@@ -713,6 +796,15 @@ fn payload_text(payload: &Payload<'_>) -> String {
             hex::encode(anchor)
         ),
         Payload::Clock(clock) => format!("{} entries", clock.count()),
+        Payload::Evidence(bytes) => match Evidence::decode::<Sha256>(bytes) {
+            Ok(of) => why(of.fault, &of.first, &of.second),
+            Err(refusal) => refusal.message().to_owned(),
+        },
+        Payload::Watch(rules) => rules_text(rules),
+        Payload::Reputation(kept) => format!(
+            "score {}, bias {}, agreed {}, disagreed {}",
+            kept.score, kept.bias, kept.agreed, kept.disagreed
+        ),
     }
 }
 
@@ -745,7 +837,7 @@ fn payload_json(payload: &Payload<'_>) -> Value {
         }
         Payload::Vote(bytes) => match VoteRecord::decode(bytes) {
             Ok(record) => {
-                let mut value = vote_json(&record);
+                let mut value = record_json(&record);
                 if let Some(fields) = value.as_object_mut() {
                     fields.insert("record".to_owned(), json!(hex::encode(bytes)));
                 }
@@ -754,7 +846,13 @@ fn payload_json(payload: &Payload<'_>) -> Value {
             Err(_) => json!({ "record": hex::encode(bytes) }),
         },
         Payload::Tally(tally) => {
-            json!({ "approve": tally.approve, "deny": tally.deny, "total": tally.total })
+            json!({
+                "approve": tally.approve,
+                "deny": tally.deny,
+                "total": tally.total,
+                "quarantined": tally.quarantined,
+                "threshold_bp": tally.threshold_bp,
+            })
         }
         Payload::Agent {
             parent,
@@ -809,6 +907,16 @@ fn payload_json(payload: &Payload<'_>) -> Value {
             "state_head": hex::encode(head),
         }),
         Payload::Clock(clock) => json!({ "clock": clock.iter().collect::<Vec<_>>() }),
+        Payload::Evidence(bytes) => {
+            let mut value = Evidence::decode::<Sha256>(bytes)
+                .map_or(Value::Null, |of| evidence::json_of(&of, bytes));
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("evidence".to_owned(), json!(hex::encode(bytes)));
+            }
+            value
+        }
+        Payload::Watch(rules) => rules_json(rules),
+        Payload::Reputation(kept) => kept_json(kept),
     }
 }
 
@@ -845,7 +953,11 @@ pub(crate) fn event_line(event: &client::Event, names: &Names) -> Result<String>
     // These kinds name the operation and the validator already.
     let told = matches!(
         header.kind,
-        Kind::Policy | Kind::ValidatorAdded | Kind::ValidatorRemoved | Kind::Mode
+        Kind::Policy
+            | Kind::ValidatorAdded
+            | Kind::ValidatorRemoved
+            | Kind::Readmitted
+            | Kind::Mode
     );
     if let Some(op) = header.op.filter(|_| !told) {
         words.push(op.name().to_owned());
@@ -933,6 +1045,22 @@ pub(crate) mod tests {
         Head,
         Object, //
     };
+
+    /// A request of an epoch, for tests.
+    pub(crate) fn sample_of(epoch: u64, created: u64, nonce: u8) -> Vec<u8> {
+        let encoding = sample(Op::FileWrite, 9, &[Fact::Path(b"/x")]);
+        let request = decode(&encoding).unwrap();
+        let head = Head {
+            epoch,
+            created,
+            nonce: &[nonce; 16],
+            ..request.head
+        };
+        let facts: Vec<_> = request.facts().collect();
+        let mut out = [0; engine::request::MAX_LEN];
+        let length = engine::request::encode(&head, &request.binding, &facts, &mut out).unwrap();
+        out[..length].to_vec()
+    }
 
     /// A request with the facts given, for tests.
     pub(crate) fn sample(op: Op, agent: u64, facts: &[Fact<'_>]) -> Vec<u8> {
@@ -1157,6 +1285,11 @@ pub(crate) mod tests {
                 "remove validator eve",
             ),
             (
+                Op::Validator,
+                Detail::ReadmitValidator { name: "eve" },
+                "end the quarantine of validator eve",
+            ),
+            (
                 Op::Mode,
                 Detail::Mode(engine::governance::Mode::Permissive),
                 "set mode permissive",
@@ -1292,7 +1425,25 @@ pub(crate) mod tests {
             approve: 3,
             deny: 1,
             total: 4,
+            quarantined: 1,
+            threshold_bp: 9000,
         };
+        let rules = Rules {
+            raise_bp: 1500,
+            ceiling_bp: 9000,
+            missing_bp: 3334,
+            burst: 16,
+            silence_ms: 600_000,
+            within_ms: 61_000,
+            quiet_ms: 5_000,
+        };
+        let kept = Kept {
+            score: 7000,
+            bias: 5,
+            agreed: 3,
+            disagreed: 4,
+        };
+        let evidence = evidence::tests::equivocation();
         let record = engine::governance::ValidatorRecord {
             slot: 2,
             weight: 1,
@@ -1343,11 +1494,44 @@ pub(crate) mod tests {
                 Kind::Granted,
                 0,
                 Payload::Tally(tally),
-                "approve 3 deny 1 of 4",
+                "approve 3 deny 1 of 4, 1 quarantined, needs 90%",
+            ),
+            (
+                Kind::Quarantined,
+                1,
+                Payload::Evidence(&evidence),
+                "equivocation agent 9 two answers to one question",
+            ),
+            (
+                Kind::Readmitted,
+                0,
+                Payload::Validator(record),
+                "bob slot 2 weight 1",
+            ),
+            (
+                Kind::Watch,
+                0,
+                Payload::Watch(rules),
+                "raises by 15% to at most 90%; on 16 invalid votes within 1m 1s, on 33.34% of the weight silent for 10m; \
+                 for 5s",
+            ),
+            (Kind::Alert, 2, Payload::None, "burst"),
+            (Kind::Calm, 4, Payload::None, "suspicion"),
+            (
+                Kind::Reputation,
+                0,
+                Payload::Reputation(kept),
+                "score 7000, bias 5, agreed 3, disagreed 4",
             ),
             (Kind::Cancelled, 2, Payload::None, "the policy changed"),
             (Kind::Used, 0, Payload::None, "0 left"),
             (Kind::GrantEnded, 3, Payload::None, "used up"),
+            (
+                Kind::GrantEnded,
+                6,
+                Payload::None,
+                "a validator was quarantined",
+            ),
             (
                 Kind::Agent,
                 0,

@@ -39,10 +39,12 @@ use crate::{
         Place, //
     },
     status::{
+        alert_text,
         nv_tenths,
         nv_text,
         reason_text,
         tpm_text,
+        Bounds,
         UNSEALED, //
     },
     time::human_duration, //
@@ -274,7 +276,46 @@ fn governed(status: &Status) -> Vec<Check> {
             format!("total weight {}", status.total),
             "run `tcpctl validator add --name NAME --key FILE.pub`",
         ),
+        quarantine(status),
+        Check::should(
+            "alert",
+            status.watch.alert == 0,
+            alert_text(&status.watch).unwrap_or_else(|| "none".to_owned()),
+            "see who caused it with `tcpctl events` and `tcpctl validator list`",
+        ),
     ]
+}
+
+/// Whether the validators that are not quarantined can still approve something.
+fn quarantine(status: &Status) -> Check {
+    let weight = status.watch.quarantined;
+    let found = match weight {
+        0 => "none".to_owned(),
+        _ => format!("weight {weight} of {}", status.total),
+    };
+    let blocked = |bounds: Bounds| status.total > 0 && bounds.blocks == 0;
+    let base = Bounds::base(status);
+    let (health, advice) = if blocked(base) {
+        (
+            Health::Fail,
+            "what is left cannot reach the default threshold: only requests with a lower one can be approved; see \
+             `tcpctl evidence list` and `tcpctl validator readmit`",
+        )
+    } else if weight > 0 && Bounds::raised(status).is_some_and(blocked) {
+        (
+            Health::Warn,
+            "what is left reaches the default threshold, but not the one while an alert holds: replace or readmit the \
+             validator when the alert is over",
+        )
+    } else if weight > 0 {
+        (
+            Health::Warn,
+            "replace or readmit the validator, see `tcpctl evidence list`",
+        )
+    } else {
+        (Health::Ok, "")
+    };
+    Check::new("quarantine", health, found, advice)
 }
 
 /// Fewest tenths of years that the NV memory should last.
@@ -538,6 +579,30 @@ mod tests {
         assert!(module(&status)
             .iter()
             .any(|check| check.health == Health::Fail && check.json()["result"] == "fail"));
+    }
+
+    #[test]
+    fn quarantine_that_leaves_no_quorum_is_found() {
+        let mut status = sample(Phase::Sealed, Mode::Enforce);
+        for (weight, health, part) in [
+            (0, Health::Ok, ""),
+            (1, Health::Warn, "not the one while an alert holds"),
+            (2, Health::Fail, "default threshold"),
+        ] {
+            status.watch.quarantined = weight;
+            let check = quarantine(&status);
+            assert_eq!(check.health, health, "{weight}");
+            assert!(check.advice.contains(part), "{}", check.advice);
+        }
+        status.total = 40;
+        assert!(quarantine(&status).advice.starts_with("replace or readmit"));
+        status.watch.alert = 1 << 2;
+        let alert = governed(&status)
+            .into_iter()
+            .find(|check| check.name == "alert")
+            .unwrap();
+        assert_eq!(alert.health, Health::Warn);
+        assert!(alert.found.starts_with("burst: "), "{}", alert.found);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     path::Path, //
 };
 
+use engine::refusal::Refusal;
 use serde_json::json;
 
 /// Exit code: done.
@@ -26,6 +27,8 @@ pub(crate) const EXIT_NOT_LOADED: u8 = 3;
 pub(crate) const EXIT_PENDING: u8 = 4;
 /// Exit code: policy or the validators have denied it.
 pub(crate) const EXIT_DENIED: u8 = 5;
+/// Exit code: not signed, because the signature could convict the key.
+pub(crate) const EXIT_UNSIGNED: u8 = 6;
 
 /// Result of everything in `tcpctl`.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -81,6 +84,13 @@ pub(crate) enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// A vote was not signed: with what the key's journal holds it could convict the key. `code` names the kind.
+    Unsigned {
+        /// Short code for scripts.
+        code: &'static str,
+        /// Why, and what to do.
+        message: String,
+    },
     /// Something was checked and found wanting, and the report has been printed already.
     Reported,
     /// The reader of standard output went away: not an error of ours.
@@ -102,6 +112,19 @@ impl Error {
             code,
             message: message.into(),
         }
+    }
+
+    /// An [`Error::Unsigned`].
+    pub(crate) fn unsigned(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Unsigned {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// What a refusal of the engine says, whoever applied its rule.
+    pub(crate) fn of(refusal: Refusal) -> Self {
+        Self::refused(refusal.errno(), Some(refusal.message()))
     }
 
     /// A refusal from an errno and the text `CODE: text` of the extended acknowledgement.
@@ -149,6 +172,7 @@ impl Error {
             | Self::Invalid { .. }
             | Self::Reported => EXIT_FAILED,
             Self::Pending { .. } => EXIT_PENDING,
+            Self::Unsigned { .. } => EXIT_UNSIGNED,
             Self::Denied { .. } => EXIT_DENIED,
             Self::BrokenPipe => EXIT_DONE,
         }
@@ -164,7 +188,7 @@ impl Error {
             Self::Denied { .. } => "denied",
             Self::Unsaved { source, .. } => source.code(),
             Self::Io { .. } => "io",
-            Self::Invalid { code, .. } => code,
+            Self::Invalid { code, .. } | Self::Unsigned { code, .. } => code,
             Self::Reported => "reported",
             Self::BrokenPipe => "broken_pipe",
         }
@@ -247,7 +271,7 @@ impl fmt::Display for Error {
                  removed, `tcpctl state discard` drops it"
             ),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
-            Self::Invalid { message, .. } => f.write_str(message),
+            Self::Invalid { message, .. } | Self::Unsigned { message, .. } => f.write_str(message),
             Self::Reported | Self::BrokenPipe => Ok(()),
         }
     }
@@ -314,6 +338,8 @@ mod tests {
             (denied, 5),
             (Error::refused(13, Some("denied: policy says no")), 5),
             (Error::invalid("key", "x"), 1),
+            (Error::unsigned("second_verdict", "x"), 6),
+            (Error::of(Refusal::EvidenceForged), 1),
             (Error::Reported, 1),
             (Error::BrokenPipe, 0),
         ] {

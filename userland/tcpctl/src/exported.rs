@@ -16,7 +16,8 @@
 //!
 //! Nothing in the file is trusted but the encoding, and that only because the signature covers its digest: whoever made
 //! a false file gets a vote that no node accepts. The clocks in it are covered by nothing. A vote takes none of them but,
-//! where the key has not voted on this node before, the validator's own entry, within bounds.
+//! where the key has not voted on this node before, the validator's own entry, within bounds, and of what the key has
+//! signed before as much as the file says that the node knows.
 
 use std::path::Path;
 
@@ -239,6 +240,13 @@ impl Exported {
 }
 
 impl Basis {
+    /// Clock of the last accepted vote of the validator in a slot. Where that is not known that of the node, which has
+    /// accepted no greater one.
+    pub(crate) fn last(&self, slot: u16) -> &NodeClock {
+        let peer = self.validators.iter().find(|peer| peer.slot == slot);
+        peer.map_or(&self.clock, |peer| &peer.clock)
+    }
+
     /// The node's `CLOCK_BOOTTIME` now, as far as this machine's wall clock tells.
     pub(crate) fn now_ms(&self, wall_ms: u64) -> u64 {
         self.boot_ms

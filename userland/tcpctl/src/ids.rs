@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Identities of requests, which may be abbreviated.
+//! Identities of requests and validators, which may be abbreviated.
 
 use crate::error::{
     Error,
@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str) -> Result<Prefix, String> {
         Ok(Prefix(text.to_ascii_lowercase()))
     } else {
         Err(format!(
-            "`{text}` is not a request id: give 8 to 64 hexadecimal digits, see `tcpctl request list`"
+            "`{text}` is not an id: give 8 to 64 hexadecimal digits"
         ))
     }
 }

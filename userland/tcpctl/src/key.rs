@@ -30,6 +30,7 @@ use crate::{
         pairs,
         Output, //
     },
+    sidecar,
     tpm::{
         self,
         Tpm, //
@@ -41,12 +42,13 @@ use crate::{
 pub(crate) enum Command {
     /// Make a validator's key (NIST P-256)
     ///
-    /// Writes the private key as PKCS#8 in PEM, readable by its owner only, and the public key beside it (FILE.pub). Keep
-    /// FILE and FILE.clock together; only FILE.pub goes to the node. Keys made by
-    /// `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` are as good.
+    /// Writes the private key as PKCS#8 in PEM, readable by its owner only, beside it the public key (FILE.pub) and the
+    /// journal of its votes (FILE.clock). Keep FILE and FILE.clock together; only FILE.pub goes to the node. Keys made by
+    /// `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` are as good; they take --new-journal at their first
+    /// vote.
     ///
-    /// With --tpm the private key is made in this machine's TPM and never leaves it; FILE.pub is written, and the clock will
-    /// be in FILE.pub.clock.
+    /// With --tpm the private key is made in this machine's TPM and never leaves it; FILE.pub is written, and the journal is
+    /// ID.clock in /var/lib/tcp-lsm for root, else in tcp-lsm below $XDG_STATE_HOME or ~/.local/state.
     #[command(
         after_help = "Examples:\n  tcpctl key generate --out alice.key\n  tcpctl key generate --tpm --out alice"
     )]
@@ -88,46 +90,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
         } => generate_in_tpm(out.as_deref(), *force, *handle, output),
         Command::Generate { out, force, .. } => {
             let out = out.as_deref().unwrap_or(Path::new("validator.key"));
-            let key = PrivateKey::generate();
-            let public_path = file::beside(out, ".pub");
-            let private = key.to_pem()?;
-            let public = key.public_pem()?;
-            if *force {
-                file::replace(out, 0o600, private.as_bytes())?;
-                // After: a key without its clock would sign old entries again, one with a foreign clock refuses to sign.
-                retire_clock(out, output)?;
-                file::replace(&public_path, 0o644, public.as_bytes())?;
-            } else {
-                for path in [out, &public_path] {
-                    file::must_not_exist(path)?;
-                }
-                file::create(out, 0o600, private.as_bytes())?;
-                file::create(&public_path, 0o644, public.as_bytes())?;
-            }
-            let id = hex::encode(validator_id(&key.point()));
-            output.either(
-                &json!({
-                    "private": out,
-                    "public": public_path,
-                    "id": id,
-                    "point": hex::encode(key.point()),
-                }),
-                || {
-                    pairs(&[
-                        ("private key", out.display().to_string()),
-                        ("public key", public_path.display().to_string()),
-                        ("validator id", id.clone()),
-                    ])
-                },
-            )?;
-            note(
-                output,
-                &format!(
-                    "Enrol it with `tcpctl validator add --name NAME --key {}`.",
-                    public_path.display()
-                ),
-            );
-            Ok(())
+            generate_in_file(out, *force, output)
         }
         Command::Show { file } => {
             let point = public_argument(file)?;
@@ -142,7 +105,61 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
     }
 }
 
-/// The name that stands for a key in the TPM: FILE.pub and FILE.pub.clock are beside it.
+/// Makes a key in a file.
+fn generate_in_file(out: &Path, force: bool, output: &Output) -> Result<()> {
+    let journal = file::beside(out, ".clock");
+    let key = PrivateKey::generate();
+    let public_path = file::beside(out, ".pub");
+    let private = key.to_pem()?;
+    let public = key.public_pem()?;
+    let id = validator_id(&key.point());
+    if force {
+        let held = journal.symlink_metadata().is_ok();
+        let held = held.then(|| sidecar::hold(&journal)).transpose()?;
+        file::replace(out, 0o600, private.as_bytes())?;
+        // After: a key without its journal would sign old entries again, one with a foreign one refuses to sign.
+        if held.is_some() {
+            retire(&journal, output)?;
+        }
+        sidecar::create(&journal, &id)?;
+        file::replace(&public_path, 0o644, public.as_bytes())?;
+    } else {
+        for path in [out, &public_path, &journal] {
+            file::must_not_exist(path)?;
+        }
+        file::create(out, 0o600, private.as_bytes())?;
+        sidecar::create(&journal, &id)?;
+        file::create(&public_path, 0o644, public.as_bytes())?;
+    }
+    let id = hex::encode(id);
+    output.either(
+        &json!({
+            "private": out,
+            "public": public_path,
+            "journal": journal,
+            "id": id,
+            "point": hex::encode(key.point()),
+        }),
+        || {
+            pairs(&[
+                ("private key", out.display().to_string()),
+                ("public key", public_path.display().to_string()),
+                ("journal", journal.display().to_string()),
+                ("validator id", id.clone()),
+            ])
+        },
+    )?;
+    note(
+        output,
+        &format!(
+            "Enrol it with `tcpctl validator add --name NAME --key {}`.",
+            public_path.display()
+        ),
+    );
+    Ok(())
+}
+
+/// The name that stands for a key in the TPM: FILE.pub is beside it.
 pub(crate) fn tpm_name(handle: u32) -> PathBuf {
     PathBuf::from(format!("tpm-{handle:08x}"))
 }
@@ -159,32 +176,37 @@ fn generate_in_tpm(
     if let (Some(name), false) = (&named, force) {
         file::must_not_exist(&file::beside(name, ".pub"))?;
     }
+    sidecar::create_directory()?;
     let key = Tpm::open()?.keep_signing_key(handle)?;
     let name = named.unwrap_or_else(|| tpm_name(key.handle));
     let public_path = file::beside(&name, ".pub");
     let handle = format!("{:08x}", key.handle);
-    let written = crypto::point_pem(&key.point).and_then(|public| {
+    let id = validator_id(&key.point);
+    let written = || -> Result<PathBuf> {
+        let public = crypto::point_pem(&key.point)?;
+        let journal = sidecar::of_tpm(&id)?;
+        sidecar::create(&journal, &id)?;
         if force {
             file::replace(&public_path, 0o644, public.as_bytes())?;
-            retire_clock(&public_path, output)
         } else {
-            file::create(&public_path, 0o644, public.as_bytes())
+            file::create(&public_path, 0o644, public.as_bytes())?;
         }
-    });
-    if let Err(error) = written {
+        Ok(journal)
+    };
+    let journal = written().inspect_err(|_| {
         note(
             output,
             &format!(
                 "The key is in the TPM at {handle}; `tpm2_evictcontrol -c 0x{handle}` removes it."
             ),
         );
-        return Err(error);
-    }
-    let id = hex::encode(validator_id(&key.point));
+    })?;
+    let id = hex::encode(id);
     output.either(
         &json!({
             "handle": handle,
             "public": public_path,
+            "journal": journal,
             "id": id,
             "point": hex::encode(key.point),
         }),
@@ -192,6 +214,7 @@ fn generate_in_tpm(
             pairs(&[
                 ("TPM handle", handle.clone()),
                 ("public key", public_path.display().to_string()),
+                ("journal", journal.display().to_string()),
                 ("validator id", id.clone()),
             ])
         },
@@ -207,22 +230,18 @@ fn generate_in_tpm(
     Ok(())
 }
 
-/// Renames FILE.clock of a key that is replaced: it belongs to the old key, and the new one could not vote with it.
-fn retire_clock(key: &Path, output: &Output) -> Result<()> {
-    let clock = file::beside(key, ".clock");
-    if clock.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let mut old = file::beside(key, ".clock.old");
+/// Renames the journal of a key that is replaced: it belongs to the old key, and the new one could not vote with it.
+fn retire(journal: &Path, output: &Output) -> Result<()> {
+    let mut old = file::beside(journal, ".old");
     let mut number = 1u32;
     while old.symlink_metadata().is_ok() {
         number = number.saturating_add(1);
-        old = file::beside(key, &format!(".clock.old{number}"));
+        old = file::beside(journal, &format!(".old{number}"));
     }
-    std::fs::rename(&clock, &old).map_err(|source| Error::file("rename", &clock, source))?;
+    std::fs::rename(journal, &old).map_err(|source| Error::file("rename", journal, source))?;
     note(
         output,
-        &format!("the clock of the old key is in {}", old.display()),
+        &format!("the journal of the old key is in {}", old.display()),
     );
     Ok(())
 }

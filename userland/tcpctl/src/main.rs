@@ -20,6 +20,7 @@ mod doctor;
 mod enroll;
 mod error;
 mod events;
+mod evidence;
 mod export;
 mod exported;
 mod file;

@@ -23,6 +23,7 @@ use engine::{
     op::Op,
     policy::{
         Action,
+        Adaptive,
         ClassId,
         ObjectId,
         Operation,
@@ -60,6 +61,7 @@ use crate::{
         clean,
         conclude,
         count,
+        note,
         Output,
         Tone, //
     },
@@ -260,6 +262,7 @@ fn report(
             "version": policy.map(Policy::version),
             "digest": hex::encode(sha256(text)),
             "rules": policy.map(|policy| policy.rules().count()),
+            "adaptive": policy.map(|policy| adaptive_json(&policy.adaptive())),
             "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
         }))?;
     } else {
@@ -286,6 +289,7 @@ fn report(
                 count(policy.objects().len(), "path"),
                 count(findings.len(), "warning"),
             ))?;
+            output.line(&adaptive_text(&policy.adaptive()))?;
         }
     }
     Ok(())
@@ -357,14 +361,20 @@ fn show(output: &Output) -> Result<()> {
             "no policy is loaded: load one with `tcpctl policy load FILE`",
         ));
     }
-    if !output.json {
-        return output.raw(&text);
-    }
     let policy = Policy::parse(&text).ok();
+    if !output.json {
+        output.raw(&text)?;
+        if let Some(policy) = &policy {
+            // Standard output is for the policy alone.
+            note(output, &adaptive_text(&policy.adaptive()));
+        }
+        return Ok(());
+    }
     output.json(&json!({
         "name": policy.as_ref().map(Policy::name),
         "version": policy.as_ref().map(Policy::version),
         "digest": hex::encode(sha256(&text)),
+        "adaptive": policy.as_ref().map(|policy| adaptive_json(&policy.adaptive())),
         "text": json_text(&text),
     }))
 }
@@ -430,6 +440,41 @@ fn content(path: &Path) -> Option<[u8; 32]> {
             count => hasher.update(buffer.get(..count)?),
         }
     }
+}
+
+/// When thresholds rise, and how far.
+fn adaptive_text(adaptive: &Adaptive) -> String {
+    let seconds = |seconds: u32| human_duration(u64::from(seconds).saturating_mul(1000));
+    let floor = percent(adaptive.floor_bp);
+    if adaptive.raise_bp == 0 {
+        return format!("thresholds are at least {floor} and never raised");
+    }
+    format!(
+        "thresholds are at least {floor}; raised by {} to at most {}, for {}: after proof of a fault, on {} invalid votes \
+         within {}, on {} of the weight silent for {}, on a distrusted validator; times are up to {} longer",
+        percent(adaptive.raise_bp),
+        percent(adaptive.ceiling_bp),
+        seconds(adaptive.quiet_s),
+        adaptive.burst,
+        seconds(adaptive.within_s),
+        percent(adaptive.missing_bp),
+        seconds(adaptive.silence_s),
+        percent(adaptive.jitter_bp)
+    )
+}
+
+fn adaptive_json(adaptive: &Adaptive) -> Value {
+    json!({
+        "floor_bp": adaptive.floor_bp,
+        "ceiling_bp": adaptive.ceiling_bp,
+        "raise_bp": adaptive.raise_bp,
+        "missing_bp": adaptive.missing_bp,
+        "silence_s": adaptive.silence_s,
+        "burst": adaptive.burst,
+        "within_s": adaptive.within_s,
+        "quiet_s": adaptive.quiet_s,
+        "jitter_bp": adaptive.jitter_bp,
+    })
 }
 
 /// What an action means, with its terms.
@@ -695,6 +740,25 @@ mod tests {
         assert_eq!(decide(&text, &network).0, "DENY");
         network.op = Op::Kill;
         assert!(decide(&text, &network).1.contains("KILL has no address"));
+    }
+
+    #[test]
+    fn the_adaptive_terms_are_told() {
+        let text = |line: &str| {
+            let text = format!("policy_name=p policy_version=1\n{line}DEFAULT action=DENY\n");
+            adaptive_text(&Policy::parse(text.as_bytes()).unwrap().adaptive())
+        };
+        assert_eq!(
+            text(""),
+            "thresholds are at least 50.01%; raised by 15% to at most 90%, for 10m: after proof of a fault, on 16 invalid \
+             votes within 1m, on 33.34% of the weight silent for 10m, on a distrusted validator; times are up to 25% longer"
+        );
+        assert_eq!(
+            text("adaptive floor=60% raise=0%\n"),
+            "thresholds are at least 60% and never raised"
+        );
+        assert!(text("adaptive quiet=2h\n").contains("at most 90%, for 2h: "));
+        assert_eq!(adaptive_json(&Adaptive::DEFAULT)["burst"], 16);
     }
 
     #[test]

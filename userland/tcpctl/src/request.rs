@@ -21,6 +21,7 @@ use crate::{
     crypto::sha256,
     describe::{
         self,
+        percent,
         Names, //
     },
     error::{
@@ -128,11 +129,23 @@ fn json_of(request: &client::Request) -> Result<Value> {
         fields.insert("approve".to_owned(), json!(request.approve));
         fields.insert("deny".to_owned(), json!(request.deny));
         fields.insert("total".to_owned(), json!(request.total));
+        fields.insert("barred".to_owned(), json!(request.barred));
+        fields.insert("threshold_now_bp".to_owned(), json!(request.threshold_bp));
         fields.insert("voted".to_owned(), json!(request.voted));
         fields.insert("remaining_ms".to_owned(), json!(request.remaining_ms));
         fields.insert("encoding".to_owned(), json!(hex::encode(&request.encoding)));
     }
     Ok(value)
+}
+
+/// The threshold that decides a request, and that of its rule where it is another one.
+fn threshold_text(request: &client::Request, rule_bp: u16) -> String {
+    match request.threshold_bp {
+        Some(now) if now != rule_bp => {
+            format!("{} (raised from {})", percent(now), percent(rule_bp))
+        }
+        _ => percent(rule_bp),
+    }
 }
 
 /// Approving weight that is missing.
@@ -214,6 +227,7 @@ fn list(all: bool, output: &Output) -> Result<()> {
             "APPROVE",
             "DENY",
             "OF",
+            "NEEDS",
             "LEFT",
             "ABOUT",
         ]);
@@ -227,6 +241,7 @@ fn list(all: bool, output: &Output) -> Result<()> {
                 request.approve.to_string(),
                 request.deny.to_string(),
                 request.total.to_string(),
+                threshold_text(request, decoded.binding.threshold_bp),
                 match request.state {
                     RequestState::Open => human_duration(request.remaining_ms),
                     _ => "-".to_owned(),
@@ -255,7 +270,7 @@ fn show(id: &Prefix, output: &Output) -> Result<()> {
         return output.json(&json_of(&request)?);
     }
     let names = names(&mut client);
-    let threshold = describe::decode(&request.encoding)?.binding.threshold_bp;
+    let rule = describe::decode(&request.encoding)?.binding.threshold_bp;
     let voted: Vec<String> = request
         .voted
         .iter()
@@ -276,10 +291,23 @@ fn show(id: &Prefix, output: &Output) -> Result<()> {
     if !voted.is_empty() {
         rows.push(("voted", voted.join(", ")));
     }
+    if request.barred > 0 {
+        rows.push((
+            "barred",
+            format!(
+                "weight {}: quarantined, it can no longer approve",
+                request.barred
+            ),
+        ));
+    }
+    rows.push(("needs", threshold_text(&request, rule)));
     if request.state == RequestState::Open {
         rows.push((
             "missing",
-            format!("weight {}", missing(&request, threshold)),
+            format!(
+                "weight {}",
+                missing(&request, request.threshold_bp.unwrap_or(rule))
+            ),
         ));
         rows.push(("left", human_duration(request.remaining_ms)));
     }
@@ -309,6 +337,10 @@ fn concerns(event: &client::Event) -> bool {
                 | Kind::Cancelled
                 | Kind::Used
                 | Kind::GrantEnded
+                // They change what open requests need.
+                | Kind::Quarantined
+                | Kind::Alert
+                | Kind::Calm
         )
     })
 }
@@ -391,13 +423,16 @@ mod tests {
             approve: 1,
             deny: 0,
             total: 1,
+            quarantined: 0,
+            threshold_bp: 7500,
         };
         for (kind, payload, watched) in [
             (Kind::Granted, Payload::Tally(tally), true),
             (Kind::Cancelled, Payload::None, true),
+            (Kind::Alert, Payload::None, true),
             (Kind::AgentEnded, Payload::None, false),
         ] {
-            let result = u16::from(kind == Kind::Cancelled);
+            let result = u16::from(matches!(kind, Kind::Cancelled | Kind::Alert));
             let event = describe::tests::sample_event(3, kind, result, &payload);
             assert_eq!(concerns(&event), watched, "{kind:?}");
         }
@@ -413,6 +448,8 @@ mod tests {
             approve: 0,
             deny: 0,
             total: 3,
+            barred: 0,
+            threshold_bp: None,
             voted: vec![],
             remaining_ms: 1,
         };
@@ -420,6 +457,11 @@ mod tests {
         request.approve = 2;
         assert_eq!(missing(&request, 6666), 0);
         assert_eq!(missing(&request, 6667), 1);
+        assert_eq!(threshold_text(&request, 7500), "75%");
+        request.threshold_bp = Some(7500);
+        assert_eq!(threshold_text(&request, 7500), "75%");
+        request.threshold_bp = Some(9000);
+        assert_eq!(threshold_text(&request, 7500), "90% (raised from 75%)");
         let value = json_of(&request).unwrap();
         assert_eq!(
             (&value["state"], &value["approve"]),

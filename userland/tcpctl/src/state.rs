@@ -32,14 +32,19 @@ use clap::{
     Subcommand, //
 };
 use engine::{
+    byzantine::Fault,
     clock::{
         ClaimedClock,
         NODE_SLOT, //
     },
+    evidence::Evidence,
     limits,
     policy::Policy,
     refusal::Refusal,
-    state::State, //
+    state::{
+        Kept,
+        State, //
+    }, //
 };
 use nix::{
     errno::Errno,
@@ -72,6 +77,7 @@ use crate::{
         Outcome,
         Phase,
         Sealing,
+        Status,
         Taken, //
     },
     crypto::{
@@ -79,6 +85,7 @@ use crate::{
         validator_id,
         Sha256, //
     },
+    describe::kept_json,
     error::{
         Error,
         Result, //
@@ -129,7 +136,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Save a checkpoint again and again, and a last one when it is ended (SIGTERM, SIGINT)
+    /// Save a checkpoint again and again, one at once when a validator is quarantined, and a last one when it is ended
+    /// (SIGTERM, SIGINT)
     #[command(after_help = "Example:\n  tcpctl state keep --every 15m")]
     Keep {
         /// How often (30s, 15m, 2h); without, as often as the node was told (module parameter `anchor_interval`)
@@ -270,10 +278,9 @@ trait Node {
 
 impl Node for Client {
     fn sealing(&mut self) -> Result<Sealing> {
-        let refusal = Refusal::StateUnsealed;
         self.status()?
             .sealing
-            .ok_or_else(|| Error::refused(refusal.errno(), Some(refusal.message())))
+            .ok_or_else(|| Error::of(Refusal::StateUnsealed))
     }
 
     fn staged(&mut self) -> Result<Vec<u8>> {
@@ -733,6 +740,34 @@ fn after_telling(told: Result<()>, ended: bool, output: &Output) -> Result<()> {
     }
 }
 
+/// How often it is looked whether a validator was quarantined.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How many quarantines a node has seen in this load.
+fn quarantines(status: &Status) -> u64 {
+    status.counter("quarantined")
+}
+
+/// Waits until a checkpoint is due: after `every`, when the node has seen more quarantines than `saved`, or when a signal
+/// ends the waiting. Whether one did, and how many quarantines the node has seen.
+fn wait_until_due(
+    signals: &SignalFd,
+    every: Duration,
+    saved: u64,
+    look: &mut dyn FnMut() -> Result<u64>,
+) -> Result<(bool, u64)> {
+    let deadline = Instant::now() + every;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = wait_for(signals, left.min(LOOK))?;
+        // What keeps it from looking keeps it from saving, which then tells.
+        let seen = look().unwrap_or(saved);
+        if ended || seen != saved || Instant::now() >= deadline {
+            return Ok((ended, seen));
+        }
+    }
+}
+
 fn keep(every: Option<Duration>, place: &Place, output: &Output) -> Result<()> {
     let signals = signals()?;
     let sealing = Client::open()?.sealing()?;
@@ -745,12 +780,19 @@ fn keep(every: Option<Duration>, place: &Place, output: &Output) -> Result<()> {
         }
         (None, seconds) => Duration::from_secs(seconds.into()),
     };
+    // Whatever was quarantined before may not be saved yet.
+    let mut saved = 0;
+    let mut look = || Ok(quarantines(&Client::open()?.status()?));
     loop {
-        let ended = wait_for(&signals, every)?;
-        let told = match checkpoint(place) {
-            Ok(saved) if output.json => output.json_line(&saved.json()),
+        let (ended, seen) = wait_until_due(&signals, every, saved, &mut look)?;
+        let result = checkpoint(place);
+        if result.is_ok() {
+            saved = seen;
+        }
+        let told = match result {
+            Ok(done) if output.json => output.json_line(&done.json()),
             Ok(Saved::Nothing) => Ok(()),
-            Ok(saved) => output.line(&saved.text()),
+            Ok(done) => output.line(&done.text()),
             Err(error) if ended || is_final(&error) => return Err(error),
             Err(error) => {
                 crate::report(&error, output);
@@ -886,6 +928,17 @@ fn show_json(state: &State<'_>, bytes: &[u8], path: &Path) -> Value {
                 "clock": clock(&validator.clock),
             }))
             .collect::<Vec<_>>(),
+        "quarantine": state.quarantine().map(|kept| quarantine_json(&kept)).collect::<Vec<_>>(),
+        "reputations": state
+            .reputations()
+            .map(|(slot, kept)| {
+                let mut value = kept_json(&kept);
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("slot".to_owned(), json!(slot));
+                }
+                value
+            })
+            .collect::<Vec<_>>(),
         "slots_used": state.slots.count_ones(),
         "clock": clock(&state.clock),
         "mac": hex::encode(state.mac),
@@ -941,7 +994,105 @@ fn show_text(state: &State<'_>, bytes: &[u8], path: &Path, output: &Output) -> S
     }
     text.push('\n');
     text.push_str(&table.render(output));
+    text.push_str(&quarantine_text(state, output));
+    text.push_str(&reputation_text(state, output));
     text
+}
+
+/// A validator that was quarantined once, as JSON.
+fn quarantine_json(kept: &Kept<'_>) -> Value {
+    let record = &kept.record;
+    json!({
+        "slot": record.slot(),
+        "validator": hex::encode(record.validator()),
+        "standing": match record.is_quarantined() {
+            true => "quarantined",
+            false => "readmitted",
+        },
+        "fault": fault(kept).map(Fault::name),
+        "event": record.number(),
+        "expired": record
+            .pairs()
+            .iter()
+            .map(|pair| json!({ "node": hex::encode(pair.node), "entry": pair.entry }))
+            .collect::<Vec<_>>(),
+        "evidence": hex::encode(kept.evidence),
+    })
+}
+
+/// The proven fault of a validator; [`None`] when it was readmitted.
+fn fault(kept: &Kept<'_>) -> Option<Fault> {
+    Evidence::decode::<Sha256>(kept.evidence)
+        .ok()
+        .map(|evidence| evidence.fault)
+}
+
+/// The name of the validator in a slot, for people.
+fn name_at(state: &State<'_>, slot: u16) -> String {
+    state
+        .validators()
+        .find(|validator| validator.record.slot == slot)
+        .map_or("(removed)".to_owned(), |validator| {
+            clean(validator.record.name.as_bytes())
+        })
+}
+
+/// Who was quarantined; nothing when it was nobody.
+fn quarantine_text(state: &State<'_>, output: &Output) -> String {
+    let mut table = Table::new(&[
+        "SLOT",
+        "NAME",
+        "STANDING",
+        "EVENT",
+        "ID",
+        "EXPIRED EVIDENCE",
+    ]);
+    let mut any = false;
+    for kept in state.quarantine() {
+        any = true;
+        let record = &kept.record;
+        let pairs: Vec<String> = record
+            .pairs()
+            .iter()
+            .map(|pair| format!("up to event {} of node {}", pair.entry, short(&pair.node)))
+            .collect();
+        table.row(vec![
+            record.slot().to_string(),
+            name_at(state, record.slot()),
+            fault(&kept).map_or("readmitted", Fault::name).to_owned(),
+            record.number().to_string(),
+            short(record.validator()),
+            match pairs.is_empty() {
+                true => "-".to_owned(),
+                false => pairs.join(", "),
+            },
+        ]);
+    }
+    match any {
+        true => format!("\n{}", table.render(output)),
+        false => String::new(),
+    }
+}
+
+/// Reputations that are not as at first; nothing when all are.
+fn reputation_text(state: &State<'_>, output: &Output) -> String {
+    let mut table = Table::new(&["SLOT", "NAME", "REPUTATION", "BIAS", "AGREED", "DISAGREED"]);
+    let mut any = false;
+    for (slot, kept) in state.reputations() {
+        any = true;
+        table.row(vec![
+            slot.to_string(),
+            name_at(state, slot),
+            kept.score.to_string(),
+            kept.bias.to_string(),
+            kept.agreed.to_string(),
+            kept.disagreed.to_string(),
+        ]);
+    }
+    match any {
+        true => format!("\n{}", table.render(output)),
+        false => String::new(),
+    }
 }
 
 fn show(file: Option<&Path>, place: &Place, output: &Output) -> Result<()> {
@@ -1010,7 +1161,7 @@ fn recover_from(path: &Path, wait: &Wait, output: &Output) -> Result<()> {
 }
 
 /// What beginning anew gives up.
-const SETUP_LOSS: &str = "Policy, validators, reputation and every validator's clock are forgotten, and root sets the \
+const SETUP_LOSS: &str = "Policy, validators, quarantine, reputation and every validator's clock are forgotten, and root sets the \
     node up as a new one. The log says so for ever (RECOVERED), and whoever remembers an earlier epoch or anchor sees it.";
 
 fn recover_setup(yes: bool, output: &Output) -> Result<()> {
@@ -1073,6 +1224,10 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{
+        evidence::tests::equivocation,
+        status::tests::sample, //
+    };
     use engine::{
         anchor::{
             self,
@@ -1087,6 +1242,8 @@ pub(crate) mod tests {
             Mode,
             ValidatorRecord, //
         },
+        quarantine,
+        reputation,
         state::{
             Head,
             StateWriter,
@@ -1124,6 +1281,13 @@ pub(crate) mod tests {
     }
 
     const NODE: [u8; 32] = [9; 32];
+
+    const REPUTATION: reputation::Kept = reputation::Kept {
+        score: 7000,
+        bias: 5,
+        agreed: 3,
+        disagreed: 4,
+    };
 
     fn key() -> [u8; 65] {
         let mut key = [7; 65];
@@ -1168,6 +1332,14 @@ pub(crate) mod tests {
         writer.validators([validator]).unwrap();
         writer.slots(0b101).unwrap();
         writer.clock(&clock).unwrap();
+        let proof = equivocation();
+        let evidence = Evidence::decode::<Sha256>(&proof).unwrap();
+        let kept = Kept {
+            record: quarantine::Record::new(evidence.validator(), 1, head.number),
+            evidence: &proof,
+        };
+        writer.quarantine([kept]).unwrap();
+        writer.reputation([(3, REPUTATION)]).unwrap();
         let length = writer.finish::<Sha256>(|_| [1; 32]).unwrap();
         buffer.truncate(length);
         buffer
@@ -1723,6 +1895,8 @@ pub(crate) mod tests {
             "2027-01-01 00:00:00 UTC",
             "not checked",
             "3     alice  2       4",
+            "1     (removed)  equivocation  30064771077",
+            "3     alice  7000        5     3       4",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
@@ -1733,6 +1907,10 @@ pub(crate) mod tests {
         assert_eq!(value["validators"][0]["name"], "alice");
         assert_eq!(value["clock"][1], json!([3, 2]));
         assert_eq!(value["mac_checked"], false);
+        let quarantine = &value["quarantine"][0];
+        assert_eq!(quarantine["standing"], "quarantined");
+        assert_eq!(quarantine["fault"], "equivocation");
+        assert_eq!(value["reputations"][0]["score"], 7000);
         for end in 0..bytes.len() {
             let error = decode(bytes.get(..end).unwrap(), path).unwrap_err();
             assert_eq!(error.code(), "state_malformed");
@@ -1756,6 +1934,30 @@ pub(crate) mod tests {
         assert!(is_final(&Error::invalid("state_unsealed", "x")));
         let full = Error::file("write", Path::new("/x"), Errno::ENOSPC.into());
         assert!(!is_final(&full));
+    }
+
+    #[test]
+    fn a_quarantine_is_saved_at_once() {
+        let signals = signals().unwrap();
+        let hour = Duration::from_secs(3600);
+        let mut looks = 0;
+        let mut look = || {
+            looks += 1;
+            match looks {
+                1 => Err(Error::NotLoaded),
+                2 => Ok(4),
+                _ => Ok(5),
+            }
+        };
+        // Nothing is due before the deadline; then that is.
+        let due = wait_until_due(&signals, Duration::from_millis(5), 4, &mut look).unwrap();
+        assert_eq!(due, (false, 4));
+        let due = wait_until_due(&signals, hour, 4, &mut look).unwrap();
+        assert_eq!(due, (false, 5));
+        let mut status = sample(Phase::Sealed, crate::client::Mode::Enforce);
+        assert_eq!(quarantines(&status), 0);
+        status.counters.push(("quarantined".into(), 3));
+        assert_eq!(quarantines(&status), 3);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use engine::{
         epoch_of,
         first_number, //
     },
-    refusal::Refusal, //
+    quorum::BASIS,
+    refusal::Refusal,
+    watch::Reason, //
 };
 use serde_json::{
     json,
@@ -21,7 +23,12 @@ use crate::{
         Mode,
         Phase,
         Sealing,
-        Status, //
+        Status,
+        Watched, //
+    },
+    describe::{
+        percent,
+        rules_json, //
     },
     error::Result,
     exported::entries,
@@ -29,6 +36,7 @@ use crate::{
         clean,
         pairs,
         Output,
+        Table,
         Tone, //
     },
     state::pcrs_text,
@@ -78,6 +86,162 @@ pub(crate) fn nv_text(sealing: &Sealing) -> String {
         "{} by this load, {} a year: {years}",
         sealing.nv_writes, sealing.nv_writes_year
     )
+}
+
+/// Threshold of a rule that names none, in basis points.
+const THRESHOLD: u16 = 7500;
+
+/// What a threshold means in the weights of a node. See "Weights and bounds" in `Documentation/byzantine.rst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// The threshold, in basis points.
+    pub(crate) threshold_bp: u16,
+    /// Least weight that can force an approval.
+    pub(crate) forces: u64,
+    /// Least weight whose absence or denial blocks every approval, besides that of quarantined validators; 0: it is blocked.
+    pub(crate) blocks: u64,
+    /// Weight of all validators.
+    total: u64,
+}
+
+impl Bounds {
+    /// The bounds at a threshold.
+    fn at(threshold_bp: u16, status: &Status) -> Self {
+        let forces = u64::from(threshold_bp)
+            .saturating_mul(status.total)
+            .div_ceil(BASIS);
+        let left = status.total.saturating_sub(status.watch.quarantined);
+        Self {
+            threshold_bp,
+            forces,
+            blocks: left.saturating_add(1).saturating_sub(forces),
+            total: status.total,
+        }
+    }
+
+    /// Those of the default threshold.
+    pub(crate) fn base(status: &Status) -> Self {
+        let floor = status.watch.floor.unwrap_or(0);
+        Self::at(THRESHOLD.max(floor), status)
+    }
+
+    /// Those while an alert holds; [`None`] without a policy.
+    pub(crate) fn raised(status: &Status) -> Option<Self> {
+        let rules = status.watch.rules.as_ref()?;
+        let base = Self::base(status).threshold_bp;
+        Some(Self::at(rules.raised(base), status))
+    }
+
+    /// What of the weight forces an approval.
+    pub(crate) fn forces_text(&self) -> String {
+        format!("{} of {}", self.forces, self.total)
+    }
+
+    /// What of the weight blocks one.
+    pub(crate) fn blocks_text(&self) -> String {
+        match self.blocks {
+            0 => "blocked".to_owned(),
+            weight => format!("{weight} of {}", self.total),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "threshold_bp": self.threshold_bp,
+            "forces": self.forces,
+            "blocks": self.blocks,
+        })
+    }
+}
+
+/// The reasons of the alerts that hold.
+pub(crate) fn alerts(watch: &Watched) -> Vec<&'static str> {
+    Reason::ALL
+        .into_iter()
+        .filter(|reason| watch.alert & reason.bit() != 0)
+        .map(Reason::name)
+        .collect()
+}
+
+/// The alerts in words; [`None`] when there is none.
+pub(crate) fn alert_text(watch: &Watched) -> Option<String> {
+    let reasons = alerts(watch);
+    if reasons.is_empty() {
+        return None;
+    }
+    let raised = watch.rules.as_ref().map_or(String::new(), |rules| {
+        format!(
+            ": thresholds are raised by {} to at most {}",
+            percent(rules.raise_bp),
+            percent(rules.ceiling_bp)
+        )
+    });
+    let lasting = Reason::Silence.bit() | Reason::Suspicion.bit();
+    let ends = watch.ends_ms.map_or(String::new(), |ms| {
+        let longer = match watch.alert & lasting {
+            0 => "",
+            _ => ", and longer while the cause lasts",
+        };
+        format!(", for {}{longer}", human_duration(ms))
+    });
+    Some(format!("{}{raised}{ends}", reasons.join(", ")))
+}
+
+/// The rows about what is thought of the validators.
+fn watch_rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
+    let watch = &status.watch;
+    let mut rows = vec![(
+        "alert",
+        match alert_text(watch) {
+            Some(text) => output.paint(Tone::Bad, &text),
+            None => "none".to_owned(),
+        },
+    )];
+    if watch.quarantined > 0 {
+        rows.push((
+            "quarantined",
+            output.paint(
+                Tone::Bad,
+                &format!(
+                    "weight {} of {}: see `tcpctl evidence list`",
+                    watch.quarantined, status.total
+                ),
+            ),
+        ));
+    }
+    if watch.unheard > 0 {
+        rows.push((
+            "unheard",
+            output.paint(
+                Tone::Warn,
+                &format!(
+                    "weight {} of {}: see `tcpctl validator list`",
+                    watch.unheard, status.total
+                ),
+            ),
+        ));
+    }
+    rows
+}
+
+/// The table of bounds; nothing without validators.
+fn bounds_table(status: &Status, output: &Output) -> String {
+    if status.total == 0 {
+        return String::new();
+    }
+    let mut table = Table::new(&["THRESHOLD", "FORCES AN APPROVAL", "BLOCKS EVERY APPROVAL"]);
+    let mut row = |bounds: &Bounds, when: &str| {
+        table.row(vec![
+            format!("{}{when}", percent(bounds.threshold_bp)),
+            bounds.forces_text(),
+            bounds.blocks_text(),
+        ]);
+    };
+    row(&Bounds::base(status), "");
+    if let Some(raised) = Bounds::raised(status) {
+        row(&raised, " (alert)");
+    }
+    format!("\n{}", table.render(output))
 }
 
 /// Events after the last one that the anchor covers.
@@ -200,6 +364,7 @@ fn human(status: &Status, counters: bool, output: &Output) -> String {
         rows.insert(2, ("reason", reason_text(reason)));
     }
     rows.extend(sealing_rows(status));
+    rows.extend(watch_rows(status, output));
     if status.held > 0 {
         rows.push(("held votes", status.held.to_string()));
     }
@@ -214,7 +379,23 @@ fn human(status: &Status, counters: bool, output: &Output) -> String {
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone())),
     );
-    pairs(&rows)
+    pairs(&rows) + &bounds_table(status, output)
+}
+
+fn watch_json(status: &Status) -> Value {
+    let watch = &status.watch;
+    json!({
+        "reasons": alerts(watch),
+        "ends_ms": watch.ends_ms,
+        "rules": watch.rules.as_ref().map(rules_json),
+        "floor_bp": watch.floor,
+        "quarantined": watch.quarantined,
+        "unheard": watch.unheard,
+        "bounds": {
+            "default": Bounds::base(status).json(),
+            "raised": Bounds::raised(status).map(|bounds| bounds.json()),
+        },
+    })
 }
 
 fn json_of(status: &Status) -> Value {
@@ -245,6 +426,7 @@ fn json_of(status: &Status) -> Value {
         "hooks": status.hooks,
         "counters": counters,
         "held": status.held,
+        "alert": watch_json(status),
         "tpm": status.sealing.as_ref().map(|sealing| json!({
             "name": sealing.tpm,
             "software": sealing.software,
@@ -270,9 +452,17 @@ fn json_of(status: &Status) -> Value {
 pub(crate) mod tests {
     use super::*;
     use crate::client::PolicyStatus;
-    use engine::clock::{
-        NodeClock,
-        EPOCH_STRIDE, //
+    use engine::{
+        clock::{
+            NodeClock,
+            EPOCH_STRIDE, //
+        },
+        quorum::{
+            Ballot,
+            Outcome,
+            Verdict, //
+        },
+        watch::Rules, //
     };
 
     /// A status, for tests.
@@ -299,7 +489,25 @@ pub(crate) mod tests {
             counters: vec![("votes".into(), 2), ("refused".into(), 0)],
             hooks: vec!["file_open".into()],
             held: 0,
+            watch: watched(),
             sealing: None,
+        }
+    }
+
+    /// A watch that sleeps, for tests.
+    pub(crate) fn watched() -> Watched {
+        Watched {
+            rules: Some(Rules {
+                raise_bp: 1500,
+                ceiling_bp: 9000,
+                missing_bp: 3334,
+                burst: 16,
+                silence_ms: 600_000,
+                within_ms: 60_000,
+                quiet_ms: 600_000,
+            }),
+            floor: Some(5001),
+            ..Watched::default()
         }
     }
 
@@ -384,6 +592,93 @@ pub(crate) mod tests {
         assert_eq!(value["tpm"]["software"], true);
         assert!(value["tpm"]["nv_years"].is_null());
         assert_eq!(reason_text("\x1b"), "\\u{1b}");
+    }
+
+    #[test]
+    fn alerts_and_bounds_are_told_in_the_weights_of_the_node() {
+        let plain = Output {
+            json: false,
+            colour: false,
+        };
+        let mut status = sample(Phase::Sealed, Mode::Enforce);
+        let text = human(&status, false, &plain);
+        for part in [
+            "alert       none\n",
+            "\n75%          3 of 4              2 of 4\n",
+            "\n90% (alert)  4 of 4              1 of 4\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(!text.contains("quarantined") && !text.contains("unheard"));
+        status.watch.alert = Reason::Evidence.bit() | Reason::Silence.bit();
+        status.watch.ends_ms = Some(61_000);
+        status.watch.quarantined = 1;
+        status.watch.unheard = 2;
+        let text = human(&status, false, &plain);
+        for part in [
+            "evidence, silence: thresholds are raised by 15% to at most 90%, for 1m 1s, and longer while the cause lasts\n",
+            "quarantined  weight 1 of 4: see `tcpctl evidence list`",
+            "unheard      weight 2 of 4",
+            "\n75%          3 of 4              1 of 4\n",
+            "\n90% (alert)  4 of 4              blocked\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let value = json_of(&status);
+        assert_eq!(value["alert"]["reasons"], json!(["evidence", "silence"]));
+        assert_eq!(value["alert"]["bounds"]["raised"]["blocks"], 0);
+        assert_eq!(value["alert"]["bounds"]["default"]["forces"], 3);
+        assert_eq!(value["alert"]["rules"]["burst"], 16);
+        status.watch.alert = Reason::Burst.bit();
+        assert!(human(&status, false, &plain).contains("at most 90%, for 1m 1s\n"));
+        status.watch = Watched::default();
+        assert!(!human(&status, false, &plain).contains("(alert)"));
+        status.total = 0;
+        assert!(!human(&status, false, &plain).contains("THRESHOLD"));
+    }
+
+    /// What is told is what the engine decides.
+    #[test]
+    fn the_bounds_are_those_of_a_ballot() {
+        for (total, quarantined, threshold_bp) in [
+            (4, 0, 7500),
+            (4, 1, 7500),
+            (4, 1, 9000),
+            (7, 2, 6667),
+            (10, 0, 9000),
+            (10, 3, 5001),
+            (3, 3, 7500),
+        ] {
+            let mut status = sample(Phase::Sealed, Mode::Enforce);
+            status.total = total;
+            status.watch.quarantined = quarantined;
+            let bounds = Bounds::at(threshold_bp, &status);
+            let weight = |weight: u64| u32::try_from(weight).unwrap();
+            let outcome = |verdict, of: u64| {
+                let mut ballot = Ballot::new(threshold_bp, total).unwrap();
+                if quarantined > 0 {
+                    ballot.bar(1, weight(quarantined));
+                }
+                // When all are barred it is closed.
+                if of > 0 && ballot.outcome() == Outcome::Open {
+                    ballot.cast(2, weight(of), verdict).unwrap();
+                }
+                ballot.outcome()
+            };
+            let left = total - quarantined;
+            for of in 0..=left {
+                assert_eq!(
+                    outcome(Verdict::Approve, of) == Outcome::Granted,
+                    of >= bounds.forces,
+                    "{bounds:?} {of}"
+                );
+                assert_eq!(
+                    outcome(Verdict::Deny, of) == Outcome::Denied,
+                    of >= bounds.blocks,
+                    "{bounds:?} {of}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -122,7 +122,40 @@ fn unhex(value: &Value, member: &str) -> Vec<u8> {
     hex::decode(text(value, member)).unwrap()
 }
 
-/// The validator and the request of the vectors, in files.
+/// Number of the event that made the request: the fortieth of epoch 7.
+const CREATED: u64 = engine::clock::first_number(7) + 40;
+
+/// The request of the vectors, but as a node would have made it in its epoch.
+fn request(nonce: u8) -> Vec<u8> {
+    use engine::request::{
+        encode,
+        Head,
+        Request,
+        MAX_LEN, //
+    };
+    let id = vectors("vote.json")["request_id"].clone();
+    let requests = vectors("request.json");
+    let of = requests["requests"].as_array().unwrap();
+    let of = of.iter().find(|request| request["id"] == id).unwrap();
+    let encoding = unhex(of, "encoding");
+    let decoded = Request::decode(&encoding).unwrap();
+    let head = Head {
+        nonce: &[nonce; 16],
+        created: CREATED,
+        ..decoded.head
+    };
+    let facts: Vec<_> = decoded.facts().collect();
+    let mut out = [0; MAX_LEN];
+    let length = encode(&head, &decoded.binding, &facts, &mut out).unwrap();
+    out[..length].to_vec()
+}
+
+/// SHA-256 of some bytes.
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    <Sha256 as engine::wire::Digest>::sha256(&[bytes])
+}
+
+/// The validator of the vectors and a request, in files.
 struct Offline {
     directory: TempDir,
     votes: Value,
@@ -134,20 +167,21 @@ impl Offline {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let votes = vectors("vote.json");
-        let id = text(&votes, "request_id").to_owned();
-        let requests = vectors("request.json");
-        let encoding = requests["requests"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|request| text(request, "id") == id)
-            .unwrap()["encoding"]
-            .clone();
+        let encoding = request(1);
+        let id = hex::encode(sha256(&encoding));
         let secret = SecretKey::from_slice(&unhex(&votes, "private_key")).unwrap();
         let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
         let key = directory.path().join("alice.key");
         fs::write(&key, pem.as_bytes()).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        // The journal that `tcpctl key generate` would have made.
+        let journal =
+            json!({ "format": "tcpctl-clock-2", "validator": votes["validator"], "nodes": {} });
+        fs::write(
+            directory.path().join("alice.key.clock"),
+            journal.to_string(),
+        )
+        .unwrap();
         let wall_ms = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap()
@@ -155,12 +189,12 @@ impl Offline {
         let exported = json!({
             "format": "tcpctl-request-1",
             "id": id,
-            "request": encoding,
+            "request": hex::encode(encoding),
             "node": votes["node"],
             "epoch": votes["epoch"],
             "boot_ms": 1_000_000,
             "wall_ms": u64::try_from(wall_ms).unwrap(),
-            "clock": [[0, 40]],
+            "clock": [[0, CREATED]],
             "validators": [{
                 "slot": 1,
                 "name": "alice",
@@ -181,6 +215,11 @@ impl Offline {
 
     fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The journal of Alice's key.
+    fn journal(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path().join("alice.key.clock")).unwrap()).unwrap()
     }
 
     fn export(&self) {
@@ -208,6 +247,15 @@ impl Offline {
     fn vote(&self, verdict: &str, more: &[&str]) -> Vec<u8> {
         ok(self.path(), &self.arguments(verdict, more));
         fs::read(self.path().join("a.vote")).unwrap()
+    }
+
+    /// Takes another request, of which this is the nonce.
+    fn ask(&mut self, nonce: u8) {
+        let encoding = request(nonce);
+        self.id = hex::encode(sha256(&encoding));
+        self.exported["id"] = json!(self.id);
+        self.exported["request"] = json!(hex::encode(encoding));
+        self.export();
     }
 
     /// Entries of the clock in a vote record.
@@ -257,6 +305,14 @@ fn the_help_of_every_command_has_an_example() {
         "validator add",
         "validator list",
         "validator remove",
+        "validator show",
+        "validator readmit",
+        "evidence list",
+        "evidence show",
+        "evidence export",
+        "evidence verify",
+        "evidence submit",
+        "evidence make",
         "policy check",
         "policy load",
         "policy show",
@@ -325,10 +381,15 @@ fn keys_are_private_and_not_overwritten() {
     let error = fails_json(path, &["key", "generate", "--out", "k"], 1);
     assert_eq!(error["error"], "exists");
     assert_eq!(fs::read_to_string(path.join("k")).unwrap(), private);
+    let journal =
+        |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let empty = json!({ "format": "tcpctl-clock-2", "validator": made["id"], "nodes": {} });
+    assert_eq!(journal(path.join("k.clock")), empty);
     for old in ["k.clock.old", "k.clock.old2"] {
         fs::write(path.join("k.clock"), old).unwrap();
-        ok(path, &["key", "generate", "--out", "k", "--force"]);
-        assert!(!path.join("k.clock").exists());
+        let forced = ["--json", "key", "generate", "--out", "k", "--force"];
+        let forced: Value = serde_json::from_str(&ok(path, &forced)).unwrap();
+        assert_eq!(journal(path.join("k.clock"))["validator"], forced["id"]);
         assert_eq!(fs::read_to_string(path.join(old)).unwrap(), old);
     }
     fs::write(path.join("l.pub"), "taken").unwrap();
@@ -343,67 +404,252 @@ fn keys_are_private_and_not_overwritten() {
 }
 
 #[test]
-fn offline_votes_are_the_vectors_to_the_byte() {
-    let mut compared = 0;
-    for vote in vectors("vote.json")["votes"].as_array().unwrap() {
-        let mut offline = Offline::new();
-        // The clock before the vote: that of the vector with the own entry one less.
-        let mut clock = vote["clock"].clone();
-        for entry in clock.as_array_mut().unwrap() {
-            if entry[0] == 1 {
-                entry[1] = json!(entry[1].as_u64().unwrap() - 1);
-            }
-        }
-        clock.as_array_mut().unwrap().retain(|entry| entry[1] != 0);
-        let mut nodes = serde_json::Map::new();
-        nodes.insert(
-            text(&offline.votes, "node").to_owned(),
-            json!({ "epoch": offline.votes["epoch"], "slot": 1, "clock": clock }),
-        );
-        let sidecar = json!({
-            "format": "tcpctl-clock-1",
-            "validator": offline.votes["validator"],
-            "nodes": nodes,
-        });
-        fs::write(offline.path().join("alice.key.clock"), sidecar.to_string()).unwrap();
-        // What the file says of the clock does not matter.
-        offline.exported["clock"] = json!([[0, 999], [2, 7]]);
-        offline.export();
-        let request_expires = 1_300_000;
-        if vote["expires_ms"] != request_expires {
-            continue;
-        }
-        let record = offline.vote(text(vote, "verdict"), &["--reason", text(vote, "reason")]);
-        assert_eq!(hex::encode(record), text(vote, "record"));
-        compared += 1;
-    }
-    assert!(compared >= 2);
-}
-
-#[test]
 fn an_offline_vote_verifies_and_its_clock_only_grows() {
-    let offline = Offline::new();
+    let mut offline = Offline::new();
     let mut last = 0;
-    for (verdict, reason) in [("approve", "ticket 12"), ("deny", ""), ("approve", "")] {
+    for (nonce, verdict, reason) in [
+        (1, "approve", "ticket 12"),
+        (2, "deny", ""),
+        (1, "approve", ""),
+    ] {
+        offline.ask(nonce);
         let record = offline.vote(verdict, &["--reason", reason]);
         let decoded = VoteRecord::decode(&record).unwrap();
         assert_eq!(decoded.vote.verdict.name(), verdict);
-        assert_eq!(decoded.reason, reason);
+        assert_eq!((decoded.reason, decoded.vote.slot), (reason, 1));
         assert_eq!(hex::encode(decoded.vote.request), offline.id);
         let key = VerifyingKey::from_sec1_bytes(&unhex(&offline.votes, "public_key")).unwrap();
         let signature = Signature::from_der(decoded.signature).unwrap();
         key.verify(decoded.signed, &signature).unwrap();
         let clock = Offline::clock(&record);
-        assert_eq!(clock[0], (0, 40));
-        let own = clock.iter().find(|(slot, _)| *slot == 1).unwrap().1;
-        assert_eq!(own, last + 1);
-        last = own;
+        assert_eq!(clock[0], (0, CREATED));
+        assert_eq!(decoded.vote.own(), last + 1);
+        last = decoded.vote.own();
     }
-    let sidecar: Value =
-        serde_json::from_slice(&fs::read(offline.path().join("alice.key.clock")).unwrap()).unwrap();
-    let node = &sidecar["nodes"][text(&offline.votes, "node")];
-    assert_eq!((&node["slot"], &node["epoch"]), (&json!(1), &json!(7)));
-    assert_eq!(node["clock"], json!([[0, 40], [1, 3]]));
+    let journal = offline.journal();
+    assert_eq!(journal["format"], "tcpctl-clock-2");
+    let node = &journal["nodes"][text(&offline.votes, "node")];
+    assert_eq!((&node["slot"], &node["own"]), (&json!(1), &json!(3)));
+    assert_eq!(node["clocks"]["7"], json!([[0, CREATED], [1, 3]]));
+    assert_eq!(node["verdicts"][&offline.id], json!([CREATED, "approve"]));
+    assert_eq!(node["verdicts"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn a_second_verdict_is_not_signed() {
+    let mut offline = Offline::new();
+    offline.vote("deny", &[]);
+    let journal = fs::read(offline.path().join("alice.key.clock")).unwrap();
+    fs::remove_file(offline.path().join("a.vote")).unwrap();
+    let error = fails_json(offline.path(), &offline.arguments("approve", &[]), 6);
+    assert_eq!(error["error"], "second_verdict");
+    assert!(text(&error, "message").starts_with(
+        "you have signed deny on this request; a second verdict would convict this key"
+    ));
+    assert!(!offline.path().join("a.vote").exists());
+    assert_eq!(
+        fs::read(offline.path().join("alice.key.clock")).unwrap(),
+        journal
+    );
+    // The same again is a later vote; another request is another question.
+    assert_eq!(Offline::clock(&offline.vote("deny", &[]))[1], (1, 2));
+    offline.ask(2);
+    assert_eq!(Offline::clock(&offline.vote("approve", &[]))[1], (1, 3));
+}
+
+#[test]
+fn a_request_that_no_node_makes_is_not_signed() {
+    let mut offline = Offline::new();
+    // That of the vectors says that it is event 40, which is not one of epoch 7.
+    let requests = vectors("request.json");
+    let wrong = requests["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|request| request["id"] == offline.votes["request_id"])
+        .unwrap();
+    offline.id = text(wrong, "id").to_owned();
+    offline.exported["id"] = wrong["id"].clone();
+    offline.exported["request"] = wrong["encoding"].clone();
+    offline.export();
+    let error = fails_json(offline.path(), &offline.arguments("approve", &[]), 6);
+    assert_eq!(error["error"], "request_epoch");
+    assert_eq!(offline.journal()["nodes"], json!({}));
+}
+
+#[test]
+fn a_journal_of_before_goes_on() {
+    let mut offline = Offline::new();
+    let node = text(&offline.votes, "node").to_owned();
+    let old = json!({
+        "format": "tcpctl-clock-1",
+        "validator": offline.votes["validator"],
+        "nodes": { node: { "epoch": 6, "slot": 1, "clock": [[0, 9], [1, 5], [3, 2]] } },
+    });
+    let write = || fs::write(offline.path().join("alice.key.clock"), old.to_string()).unwrap();
+    write();
+    // The node does not know entry 3: it was set up anew.
+    let record = offline.vote("approve", &[]);
+    assert_eq!(Offline::clock(&record), [(0, CREATED), (1, 6)]);
+    write();
+    offline.exported["validators"][0]["clock"] = json!([[0, 9], [1, 5], [3, 2]]);
+    offline.export();
+    let record = offline.vote("approve", &[]);
+    assert_eq!(Offline::clock(&record), [(0, CREATED), (1, 6), (3, 2)]);
+    fs::write(offline.path().join("alice.key.clock"), "{").unwrap();
+    let error = fails_json(offline.path(), &offline.arguments("approve", &[]), 1);
+    assert_eq!(error["error"], "clock_malformed");
+}
+
+/// Two votes of Alice that contradict each other, as `1.vote` and `2.vote`: the second made with a copy of her key.
+fn contradicting() -> Offline {
+    let offline = Offline::new();
+    offline.vote("approve", &[]);
+    fs::rename(offline.path().join("a.vote"), offline.path().join("1.vote")).unwrap();
+    fs::rename(
+        offline.path().join("alice.key.clock"),
+        offline.path().join("lost"),
+    )
+    .unwrap();
+    offline.vote("deny", &["--new-journal"]);
+    fs::rename(offline.path().join("a.vote"), offline.path().join("2.vote")).unwrap();
+    offline
+}
+
+#[test]
+fn a_vote_needs_the_journal_of_its_key() {
+    let offline = Offline::new();
+    let path = offline.path();
+    let journal = path.join("alice.key.clock");
+    let refused = |more: &[&str]| {
+        let error = fails_json(path, &offline.arguments("approve", more), 6);
+        text(&error, "error").to_owned()
+    };
+    offline.vote("deny", &[]);
+    assert_eq!(refused(&["--new-journal"]), "journal_exists");
+    fs::rename(&journal, path.join("moved")).unwrap();
+    let said = fails(path, &offline.arguments("approve", &[]), 6);
+    for part in [
+        "alice.key.clock does not exist",
+        "--journal",
+        "--new-journal",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!journal.exists());
+    // It is found where it is said to be, and remembers.
+    assert_eq!(refused(&["--journal", "moved"]), "second_verdict");
+    assert_eq!(
+        Offline::clock(&offline.vote("deny", &["--journal", "moved"]))[1],
+        (1, 2)
+    );
+    assert_eq!(refused(&["--journal", "none"]), "journal_missing");
+    fs::copy(path.join("alice.key"), path.join("copy.key")).unwrap();
+    let mut arguments = offline.arguments("approve", &[]);
+    let key = arguments.iter().position(|word| *word == "alice.key");
+    arguments[key.unwrap()] = "copy.key";
+    assert_eq!(fails_json(path, &arguments, 6)["error"], "journal_missing");
+    assert_eq!(
+        Offline::clock(&offline.vote("approve", &["--new-journal"]))[1],
+        (1, 1)
+    );
+    assert_eq!(Offline::clock(&offline.vote("approve", &[]))[1], (1, 2));
+}
+
+#[test]
+fn a_key_has_one_journal_by_all_its_names() {
+    let offline = Offline::new();
+    let path = offline.path();
+    offline.vote("deny", &[]);
+    std::os::unix::fs::symlink("alice.key", path.join("link.key")).unwrap();
+    let with = |name: &'static str, verdict: &'static str| {
+        let mut arguments = offline.arguments(verdict, &[]);
+        let key = arguments.iter().position(|word| *word == "alice.key");
+        arguments[key.unwrap()] = name;
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = |name, verdict| {
+        let arguments = with(name, verdict);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        fails_json(path, &arguments, 6)["error"].clone()
+    };
+    assert_eq!(refused("link.key", "approve"), "second_verdict");
+    fs::hard_link(path.join("alice.key"), path.join("twin.key")).unwrap();
+    for name in ["alice.key", "link.key", "twin.key"] {
+        assert_eq!(refused(name, "deny"), "hard_link");
+    }
+    fs::remove_file(path.join("twin.key")).unwrap();
+    assert_eq!(Offline::clock(&offline.vote("deny", &[]))[1], (1, 2));
+}
+
+#[test]
+fn evidence_is_made_and_verified_without_the_module() {
+    let offline = contradicting();
+    let path = offline.path();
+    let point = text(&offline.votes, "public_key");
+    let made = ok(
+        path,
+        &[
+            "evidence", "make", "1.vote", "2.vote", "--key", point, "--out", "e",
+        ],
+    );
+    assert!(made.contains("equivocation"), "{made}");
+    ok(
+        path,
+        &[
+            "evidence", "make", "2.vote", "1.vote", "--key", point, "--out", "f",
+        ],
+    );
+    let evidence = fs::read(path.join("e")).unwrap();
+    assert_eq!(evidence, fs::read(path.join("f")).unwrap());
+
+    let id = text(&offline.votes, "validator");
+    for named in [&[][..], &["--key", point], &["--validator", &id[..8]]] {
+        let arguments = [&["evidence", "verify", "e", "--json"], named].concat();
+        let value: Value = serde_json::from_str(&ok(path, &arguments)).unwrap();
+        assert_eq!(value["fault"], "equivocation");
+        assert_eq!(value["verified"], true);
+        assert_eq!(value["validator"], *id);
+        assert_eq!(value["first"]["verdict"], "approve");
+    }
+    let shown = ok(path, &["evidence", "show", "e"]);
+    for part in ["two answers to one question", "both verify", "second vote"] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+
+    ok(path, &["key", "generate", "--out", "eve"]);
+    for named in [["--key", "eve.pub"], ["--validator", "00000000"]] {
+        let arguments = [&["evidence", "verify", "e"], &named[..]].concat();
+        let error = fails_json(path, &arguments, 1);
+        assert_eq!(error["error"], "evidence_other_validator");
+    }
+    for at in [0, 8, 9, 10, 200, 300, evidence.len() - 1] {
+        let mut changed = evidence.clone();
+        changed[at] ^= 1;
+        fs::write(path.join("changed"), changed).unwrap();
+        for verb in ["verify", "submit"] {
+            let error = fails_json(path, &["evidence", verb, "changed"], 1);
+            assert!(
+                text(&error, "error").starts_with("evidence_"),
+                "{at} {error}"
+            );
+        }
+    }
+    fs::write(path.join("long"), vec![0; 4000]).unwrap();
+    let error = fails_json(path, &["evidence", "verify", "long"], 1);
+    assert_eq!(error["error"], "too_large");
+    for (a, b, key, code) in [
+        ("1.vote", "1.vote", point, "evidence_none"),
+        ("1.vote", "2.vote", "eve.pub", "evidence_malformed"),
+        ("e", "2.vote", point, "vote_version"),
+    ] {
+        let arguments = ["evidence", "make", a, b, "--key", key, "--out", "x"];
+        assert_eq!(fails_json(path, &arguments, 1)["error"], code);
+        assert!(!path.join("x").exists());
+    }
+    let code = |arguments: &[&str]| unread(path, arguments);
+    assert_eq!(code(&["evidence", "verify", "e"]), Some(0));
+    assert_eq!(code(&["evidence", "verify", "changed"]), Some(1));
 }
 
 #[test]
@@ -420,9 +666,12 @@ fn the_voter_sees_what_is_signed() {
         assert!(shown.contains(part), "{part} in\n{shown}");
     }
     assert!(shown.bytes().all(|byte| byte == b'\n' || byte >= b' '));
-    let value: Value =
-        serde_json::from_str(&ok(offline.path(), &offline.arguments("deny", &["--json"]))).unwrap();
-    assert_eq!(value["verdict"], "deny");
+    let value: Value = serde_json::from_str(&ok(
+        offline.path(),
+        &offline.arguments("approve", &["--json"]),
+    ))
+    .unwrap();
+    assert_eq!(value["verdict"], "approve");
     assert_eq!(value["signs"]["id"], offline.id);
 }
 
@@ -478,16 +727,16 @@ fn votes_that_make_no_sense_are_not_signed() {
     offline.exported["validators"] = json!([]);
     offline.export();
     assert_eq!(refused(&offline, &[]), "slot_unknown");
-    assert!(!offline.path().join("alice.key.clock").exists());
+    assert_eq!(offline.journal()["nodes"], json!({}));
     assert!(!offline.path().join("a.vote").exists());
     // With a slot given it works, and is remembered.
     assert_eq!(
         Offline::clock(&offline.vote("approve", &["--slot", "5"])),
-        [(0, 40), (5, 1)]
+        [(0, CREATED), (5, 1)]
     );
     assert_eq!(
         Offline::clock(&offline.vote("approve", &[])),
-        [(0, 40), (5, 2)]
+        [(0, CREATED), (5, 2)]
     );
 
     let other = "0".repeat(64);
@@ -568,6 +817,31 @@ fn malformed_records_have_the_codes_of_the_vectors() {
     assert!(seen >= 5, "{seen}");
 }
 
+#[test]
+fn evidence_is_judged_as_the_vectors_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let vectors = vectors("evidence.json");
+    let key = text(&vectors, "public_key");
+    let each = |list: &str| vectors[list].as_array().unwrap().clone();
+    let proven = each("proven");
+    for vector in &proven {
+        fs::write(path.join("e"), unhex(vector, "evidence")).unwrap();
+        let told = ok(path, &["evidence", "verify", "e", "--key", key, "--json"]);
+        let value: Value = serde_json::from_str(&told).unwrap();
+        for member in ["fault", "validator", "node"] {
+            assert_eq!(value[member], vector[member], "{}", vector["what"]);
+        }
+    }
+    let refused = each("refused");
+    for vector in &refused {
+        fs::write(path.join("e"), unhex(vector, "evidence")).unwrap();
+        let error = fails_json(path, &["evidence", "verify", "e"], 1);
+        assert_eq!(error["error"], vector["refusal"], "{}", vector["what"]);
+    }
+    assert!(proven.len() >= 3 && refused.len() >= 10);
+}
+
 const POLICY: &str = "policy_name=p policy_version=1\nclass builder\nDEFAULT action=DENY\n\
                       op=FILE_READ class=builder path=/usr action=ALLOW\n";
 
@@ -577,12 +851,21 @@ fn policy_check_names_line_and_column() {
     let path = directory.path();
     let write = |text: &[u8]| fs::write(path.join("p"), text).unwrap();
     write(POLICY.as_bytes());
-    assert!(ok(path, &["policy", "check", "p"]).contains("p version 1: 1 rule, 1 path"));
+    let checked = ok(path, &["policy", "check", "p"]);
+    assert!(checked.contains("p version 1: 1 rule, 1 path"), "{checked}");
+    assert!(
+        checked.contains("raised by 15% to at most 90%"),
+        "{checked}"
+    );
     for (bad, place) in [
         (POLICY.replace("class=builder", "clas=builder"), "p:4:14: "),
         (POLICY.replace("path=/usr", "path=/nonexistent-dir"), "p:4:"),
         (POLICY.replace("DEFAULT action=DENY\n", ""), "p:4:1: "),
         (POLICY.replace("=DENY", "=PERHAPS"), "p:3:"),
+        (
+            POLICY.replace("class builder\n", "class builder\nadaptive quiet=0s\n"),
+            "p:3:16: ",
+        ),
         ("x".repeat(1 << 20), "p:"),
     ] {
         write(bad.as_bytes());
@@ -763,6 +1046,22 @@ fn wrong_command_lines_are_usage_errors() {
         &["state", "recover", "--from", "f", "--yes"],
         &["state", "recover", "--setup"],
         &["state", "keep", "--every", "0s"],
+        &["validator", "readmit", "a b"],
+        &["evidence", "export", "a"],
+        &["evidence", "make", "a", "b", "--out", "c"],
+        &["evidence", "verify", "a", "--validator", "xyz"],
+        &[
+            "vote",
+            "approve",
+            "12345678",
+            "--as",
+            "a",
+            "--key",
+            "k",
+            "--request",
+            "r",
+            "--trust-node-clock",
+        ],
         &["completions", "smoke-signals"],
         &["man"],
     ] {
@@ -799,6 +1098,11 @@ fn without_the_module_everything_says_so() {
         &["state", "discard", "--state-dir", "states"],
         &["validator", "list"],
         &["validator", "remove", "a"],
+        &["validator", "show", "a"],
+        &["validator", "readmit", "a"],
+        &["evidence", "list"],
+        &["evidence", "show", "a"],
+        &["evidence", "export", "a", "--out", "e"],
         &["policy", "show"],
         &["policy", "load", "p"],
         &["policy", "explain", "--op", "EXEC"],
@@ -905,6 +1209,10 @@ fn state() -> Vec<u8> {
         .unwrap();
     writer.slots(1).unwrap();
     writer.clock(&clock).unwrap();
+    writer.quarantine([]).unwrap();
+    writer
+        .reputation([(1, engine::reputation::Kept::PRISTINE)])
+        .unwrap();
     let length = writer.finish::<Sha256>(|_| [7; 32]).unwrap();
     bytes.truncate(length);
     bytes
@@ -925,6 +1233,8 @@ fn a_state_is_shown_and_hostile_files_are_refused() {
     assert_eq!(shown["pcrs"], 128);
     assert_eq!(shown["validators"][0]["name"], "alice");
     assert_eq!(shown["mac"], "07".repeat(32));
+    assert_eq!(shown["quarantine"], json!([]));
+    assert_eq!(shown["reputations"], json!([]));
     let text = ok(path, &["state", "show", "--state-dir", "states"]);
     assert!(text.contains("counter        12\n"), "{text}");
     let from_environment = Command::new(env!("CARGO_BIN_EXE_tcpctl"))
