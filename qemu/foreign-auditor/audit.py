@@ -3,15 +3,17 @@
 """An independent auditor for TCP-LSM.
 
 It shares no code with the module or with tcpctl: it was written from Documentation/audit.rst, wire-format.rst,
-sealed-state.rst and attestation.rst alone, and uses the Python standard library and the package cryptography.
+sealed-state.rst, byzantine.rst and attestation.rst alone, and uses the Python standard library and the package cryptography.
 
     audit.py verify LOG [--partial] [--quote FILE --nonce HEX --node HEX]
     audit.py vectors Documentation/vectors/history.json
 
-It verifies the chain, the numbers, every request's id, every vote's signature, weight and place, every decision, the
-commits to the TPM, that a sealed node changes only as it was committed, that a load goes on with the policy, mode,
-validators and clocks of the load before, and the TPM's certificates of counter and anchor. What it does not do it prints
-as NOT checked: that is for `tcpctl audit verify`.
+It verifies the chain, the numbers, every request's id, every vote's signature, weight and place, that no held vote
+contradicts another one, every decision, the evidence of every quarantine and what follows from it, the commits to the TPM,
+that a sealed node changes only as it was committed, that a load goes on with the policy, mode, validators, clocks and
+quarantines of the load before, and the TPM's certificates of counter and anchor. What it does not do it prints as NOT
+checked: that is for `tcpctl audit verify`. Alerts and reputations are among that: a threshold is taken from the decision, if
+it is not below the request's.
 
 Exit status: 0 verified, 1 something is wrong, 2 usage.
 """
@@ -29,8 +31,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 ZERO = bytes(32)
 POLICY, ADDED, REMOVED, SEALED, MODE, REQUEST, VOTE, GRANTED, DENIED, EXPIRED, CANCELLED = 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-AGENT, RECOVER = 15, 36
+GRANT_ENDED, AGENT, RECOVER, HELD = 14, 15, 36, 28
 RESTORED, STAGED, ANCHORED, DISCARDED, RECOVERED, CLOCK = 22, 23, 24, 25, 26, 27
+QUARANTINED, READMITTED, WATCH, ALERT, CALM, REPUTATION = 29, 30, 31, 32, 33, 34
 
 
 class Wrong(Exception):
@@ -53,6 +56,66 @@ def verifies(point, signature, message):
         return True
     except (InvalidSignature, ValueError):
         return False
+
+
+# --- votes and evidence ---------------------------------------------------------------------------------------------
+
+class Vote:
+    """The bytes that a validator signs, taken off the front of others."""
+
+    def __init__(self, data):
+        if data[:8] != b"TCPLVOT2":
+            raise Wrong(None, "vote_version")
+        self.node, self.epoch, self.request, self.validator, self.verdict, self.slot, entries, self.expires, self.reason = (
+            struct.unpack_from(">32sQ32s32sBBHQ32s", data, 8))
+        self.signed = data[:156 + 10 * entries]
+        self.clock = clock_entries(data[114:116] + self.signed[156:])
+        if self.verdict not in (1, 2) or not 1 <= self.slot <= 128 or not entries:
+            raise Wrong(None, "vote_malformed")
+        # The validator's own entry.
+        self.own = self.clock.get(self.slot, 0)
+
+
+def contradiction(first, second):
+    """How two votes contradict each other, the one with the smaller own entry first: 1 to 3, or 0."""
+    if (first.validator, first.node, first.epoch) != (second.validator, second.node, second.epoch):
+        return 0
+    if first.request == second.request and first.verdict != second.verdict:
+        return 1
+    if first.slot != second.slot or not first.own:
+        return 0
+    if first.own == second.own:
+        return 2 if first.signed != second.signed else 0
+    return 3 if any(value > second.clock.get(slot, 0) for slot, value in first.clock.items()) else 0
+
+
+class Evidence:
+    """Two votes that contradict each other, each with a signature that verifies under one key."""
+
+    def __init__(self, data):
+        self.data, self.kind, self.key = data, data[8], data[10:75]
+        if data[:8] != b"TCPLEVD1" or data[9] or len(data) > 3119:
+            raise Wrong(None, "evidence_malformed")
+        parts, at = [], 75
+        for _ in range(4):
+            size = struct.unpack_from(">H", data, at)[0]
+            parts.append(data[at + 2:at + 2 + size])
+            at += 2 + size
+        first, second = Vote(parts[0]), Vote(parts[2])
+        self.votes, self.signatures = (first, second), (parts[1], parts[3])
+        if at != len(data) or (first.signed, second.signed) != (parts[0], parts[2]):
+            raise Wrong(None, "evidence_malformed")
+        if (first.own, first.signed) > (second.own, second.signed) or sha256(self.key) != first.validator:
+            raise Wrong(None, "evidence_malformed")
+        if not self.kind or contradiction(first, second) != self.kind:
+            raise Wrong(None, "evidence_none")
+        self.validator, self.node = first.validator, first.node
+        self.entry = max(vote.clock.get(0, 0) for vote in self.votes)
+
+    def check_signatures(self):
+        for vote, signature in zip(self.votes, self.signatures):
+            if not verifies(self.key, signature, vote.signed):
+                raise Wrong(None, "evidence_forged")
 
 
 # --- the log --------------------------------------------------------------------------------------------------------
@@ -106,17 +169,21 @@ def clock_entries(data):
 
 
 class Facts:
-    """What a state holds: the payload of POLICY, the mode, the validators and their last clocks, the node's clock."""
+    """What a state holds: the payload of POLICY, the mode, the validators and their last clocks, the node's clock, the evidence
+    against the quarantined, and for the readmitted the nodes and entries up to which evidence has expired."""
 
     def __init__(self):
         # A node begins in enforce mode.
         self.policy, self.mode = None, 2
         self.validators, self.heard, self.clock = {}, {}, {}
+        self.evidence, self.pairs = {}, {}
 
     def copy(self):
         other = Facts()
         other.policy, other.mode = self.policy, self.mode
         other.validators, other.heard, other.clock = dict(self.validators), dict(self.heard), dict(self.clock)
+        other.evidence = dict(self.evidence)
+        other.pairs = {validator: dict(pairs) for validator, pairs in self.pairs.items()}
         return other
 
     def total(self):
@@ -140,6 +207,37 @@ class Facts:
                 raise Wrong(None, "validator_unknown")
             else:
                 self.heard.pop(slot, None)
+
+    def quarantine(self, event):
+        """QUARANTINED; returns the validator."""
+        evidence = Evidence(event.payload)
+        known = self.validators.get(evidence.validator)
+        if known is None:
+            raise Wrong(None, "evidence_unknown")
+        if (known[0], evidence.kind) != (event.slot, event.result):
+            raise Wrong(None, "event_header")
+        if evidence.validator in self.evidence:
+            raise Wrong(None, "evidence_known")
+        if evidence.entry <= self.pairs.get(evidence.validator, {}).get(evidence.node, -1):
+            raise Wrong(None, "evidence_expired")
+        evidence.check_signatures()
+        self.evidence[evidence.validator] = event.payload
+        return evidence.validator
+
+    def readmit(self, data, node, number):
+        """READMITTED, which has that number."""
+        validator = sha256(data[str8(data, 6):])
+        if self.validators.get(validator, (None,) * 4)[3] != data:
+            raise Wrong(None, "validator_unknown")
+        if validator not in self.evidence:
+            raise Wrong(None, "validator_trusted")
+        evidence = Evidence(self.evidence.pop(validator))
+        pairs = self.pairs.setdefault(validator, {})
+        if evidence.node != node:
+            pairs[evidence.node] = evidence.entry
+        pairs[node] = number
+        if len(pairs) > 4:
+            raise Wrong(None, "readmit_limit")
 
     def sealed(self, data):
         """Whether SEALED says this."""
@@ -173,6 +271,11 @@ class Load:
         self.node, self.epoch, self.start, self.chain, self.past = node, epoch, chain, chain, past
         self.number = epoch << 32
         self.facts, self.open, self.partial = Facts(), {}, partial
+        # Grants in the order of their making, and what a quarantine has to be followed by: kind and request.
+        self.grants, self.following, self.told = {}, [], set()
+        self.quarantines = 0
+        # Votes that are certainly held.
+        self.held = []
         self.phase, self.seen, self.kept, self.effect, self.recovered = "locked", set(), None, None, False
         # Whether this load may stand apart from the one before.
         self.acknowledged = False
@@ -205,7 +308,12 @@ class Load:
 
     def judge(self, event):
         kind, data = event.kind, event.payload
-        if kind in (POLICY, ADDED, REMOVED, MODE, SEALED):
+        if (kind, event.request) in self.following[:1]:
+            del self.following[0]
+        # A threshold that was raised may deny more requests than are known to be impossible.
+        elif self.following and (kind != DENIED or (kind, event.request) in self.following):
+            raise Wrong(None, "decision_missing" if self.following[0][0] == DENIED else "end_missing")
+        if kind in (POLICY, ADDED, REMOVED, READMITTED, MODE, SEALED):
             self.change(event)
         elif kind == REQUEST:
             self.ask(event)
@@ -234,8 +342,18 @@ class Load:
             else:
                 self.make(event)
             self.phase = "rebuilding"
+            if event.kind == RESTORED and self.kept:
+                # The removed and the readmitted are not told again.
+                self.facts.evidence = dict(self.kept.evidence)
+                self.facts.pairs = self.kept.copy().pairs
         elif kind == CLOCK:
             self.hear(event)
+        elif kind == QUARANTINED:
+            self.quarantine(event)
+        elif kind == HELD:
+            self.hold(event)
+        elif kind == GRANT_ENDED:
+            self.grants.pop(event.request, None)
         elif kind == RECOVERED:
             counter, anchor, _, head = struct.unpack(">Q32sQ32s", data)
             if head != ZERO:
@@ -271,7 +389,11 @@ class Load:
             raise Wrong(None, "node_locked")
         if self.epoch and (self.phase == "sealed" or (self.phase == "setup" and kind == SEALED)):
             self.make(event)
-        if kind != SEALED:
+        if kind == READMITTED:
+            self.facts.readmit(event.payload, self.node, event.number)
+        elif kind != SEALED:
+            if kind == ADDED and sha256(event.payload[str8(event.payload, 6):]) in self.facts.evidence:
+                raise Wrong(None, "validator_quarantined")
             self.facts.apply(kind, event.result, event.payload)
         elif self.phase == "sealed":
             raise Wrong(None, "sealed_again")
@@ -311,7 +433,7 @@ class Load:
                 # Now it is known what the state that this load committed holds.
                 self.committed.facts = self.facts.copy()
             return
-        if kind == REMOVED or (kind in (POLICY, MODE) and kind in self.seen):
+        if kind in (REMOVED, READMITTED) or (kind in (POLICY, MODE) and kind in self.seen):
             raise Wrong(None, "restored_order")
         self.seen.add(kind)
         self.facts.apply(kind, event.result, event.payload)
@@ -337,12 +459,48 @@ class Load:
         self.facts.clock = entries
         if self.kept and (self.kept.validators, self.kept.heard) != (self.facts.validators, self.facts.heard):
             raise Wrong(None, "restored_validator")
+        enrolled = {validator for validator in self.facts.evidence if validator in self.facts.validators}
+        if self.kept and self.told != enrolled:
+            raise Wrong(None, "restored_quarantine")
         if self.kept and self.kept.clock != entries:
             raise Wrong(None, "restored_clock")
         self.seen.add(CLOCK)
         if self.outdated:
             self.phase = "recovering"
             self.beginning = {}
+
+    def quarantine(self, event):
+        if self.phase == "rebuilding":
+            validator = Evidence(event.payload).validator
+            if CLOCK in self.seen or validator in self.told:
+                raise Wrong(None, "restored_order")
+            known = self.facts.validators.get(validator, (None,))
+            if self.kept and (self.facts.evidence.get(validator), known[0]) != (event.payload, event.slot):
+                raise Wrong(None, "restored_quarantine")
+            self.told.add(validator)
+            if self.kept:
+                return
+        validator = self.facts.quarantine(event)
+        self.quarantines += 1
+        self.held = [held for held in self.held if held.validator != validator]
+        for request, asked in self.open.items():
+            self.bar(asked, validator)
+            if not self.possible(asked, asked["reached"]):
+                self.following.append((DENIED, request))
+        for request, grant in self.grants.items():
+            self.bar(grant, validator)
+            if grant["weight"][1] * 10000 < grant["reached"] * grant["total"]:
+                self.following.append((GRANT_ENDED, request))
+
+    def bar(self, asked, validator):
+        """Takes back a vote, for ever."""
+        weight = self.facts.validators[validator][1]
+        asked["weight"][asked["voted"].pop(validator, 0)] -= weight
+        asked["barred"] += weight
+
+    @staticmethod
+    def possible(asked, threshold):
+        return (asked["total"] - asked["weight"][2] - asked["barred"]) * 10000 >= threshold * asked["total"]
 
     def check_found(self, counter):
         if counter >= self.epoch:
@@ -367,61 +525,94 @@ class Load:
             raise Wrong(None, "request_created")
         if sha256(data) != event.request:
             raise Wrong(None, "request_id")
-        self.open[event.request] = {
-            "threshold": struct.unpack_from(">H", data, 152)[0], "expires": expires, "total": self.facts.total(),
-            "voted": set(), "weight": {1: 0, 2: 0},
+        threshold = struct.unpack_from(">H", data, 152)[0]
+        # Place 0 of the weights is of those who have not voted.
+        asked = self.open[event.request] = {
+            "threshold": threshold, "reached": threshold, "expires": expires, "total": self.facts.total(),
+            "voted": {}, "weight": {0: 0, 1: 0, 2: 0}, "barred": 0,
         }
+        for validator in self.facts.evidence:
+            if validator in self.facts.validators:
+                self.bar(asked, validator)
+        if not self.possible(asked, threshold):
+            self.following.append((DENIED, event.request))
 
     def vote(self, event):
         data = event.payload
-        node, epoch, request, validator, verdict, _, entries, expires, reason = struct.unpack_from(
-            ">32sQ32s32sBBHQ32s", data, 8)
-        signed, rest = data[:156 + 10 * entries], data[156 + 10 * entries:]
+        vote = Vote(data)
+        rest = data[len(vote.signed):]
         size = struct.unpack_from(">H", rest)[0]
         signature, text = rest[2:2 + size], rest[2 + size:]
-        if data[:8] != b"TCPLVOT1" or node != self.node:
+        if vote.node != self.node:
             raise Wrong(None, "vote_other_node")
-        if epoch != self.epoch:
+        if vote.epoch != self.epoch:
             raise Wrong(None, "vote_other_epoch")
-        asked = self.open.get(request)
-        if asked is None or request != event.request:
+        asked = self.open.get(vote.request)
+        if asked is None or vote.request != event.request:
             raise Wrong(None, "vote_unknown_request")
-        if validator not in self.facts.validators:
+        if vote.validator not in self.facts.validators:
             raise Wrong(None, "vote_unknown_validator")
-        slot, weight, key, _ = self.facts.validators[validator]
-        if expires > asked["expires"] or event.boot_ms > expires + 10000:
+        slot, weight, key, _ = self.facts.validators[vote.validator]
+        if vote.slot != slot:
+            raise Wrong(None, "vote_slot")
+        if vote.validator in self.facts.evidence:
+            raise Wrong(None, "vote_quarantined")
+        if vote.expires > asked["expires"] or event.boot_ms > vote.expires + 10000:
             raise Wrong(None, "vote_expired")
-        if validator in asked["voted"]:
+        if vote.validator in asked["voted"]:
             raise Wrong(None, "vote_duplicate")
-        if reason != (sha256(text) if text else ZERO):
+        if vote.reason != (sha256(text) if text else ZERO):
             raise Wrong(None, "vote_reason")
-        if (slot, verdict) != (event.slot, event.result):
+        if (slot, vote.verdict) != (event.slot, event.result):
             raise Wrong(None, "event_header")
-        if not verifies(key, signature, signed):
+        if not verifies(key, signature, vote.signed):
             raise Wrong(None, "vote_forged")
-        clock = clock_entries(data[114:116] + signed[156:])
-        self.facts.heard[slot] = clock
-        self.facts.clock[slot] = clock.get(slot, 0)
-        asked["voted"].add(validator)
-        asked["weight"][verdict] += weight
+        self.compare(vote, event.boot_ms)
+        # What it has overtaken is let go.
+        self.held = [held for held in self.held if held.validator != vote.validator
+                     or (held.own > vote.own and held.request != vote.request)]
+        self.facts.heard[slot] = vote.clock
+        self.facts.clock[slot] = vote.own
+        asked["voted"][vote.validator] = vote.verdict
+        asked["weight"][vote.verdict] += weight
         self.votes += 1
+
+    def hold(self, event):
+        """HELD."""
+        vote = Vote(event.payload)
+        if vote.validator in self.facts.evidence:
+            raise Wrong(None, "vote_quarantined")
+        self.compare(vote, event.boot_ms)
+        self.held.append(vote)
+
+    def compare(self, vote, boot_ms):
+        """Demands that no vote that is certainly held contradicts this one."""
+        self.held = [held for held in self.held if held.expires >= boot_ms + 10000]
+        for held in self.held:
+            if contradiction(*sorted((held, vote), key=lambda vote: vote.own)):
+                raise Wrong(None, "contradiction_missed")
 
     def decide(self, event):
         asked = self.open.pop(event.request, None)
         if asked is None:
             raise Wrong(None, "request_not_open")
+        self.held = [held for held in self.held if held.request != event.request]
         if event.kind == CANCELLED:
             return
-        approve, deny, total = struct.unpack(">QQQ", event.payload)
-        if (approve, deny, total) != (asked["weight"][1], asked["weight"][2], asked["total"]):
+        approve, deny, total, quarantined, threshold = struct.unpack(">QQQQH", event.payload)
+        if (approve, deny, total, quarantined) != (asked["weight"][1], asked["weight"][2], asked["total"], asked["barred"]):
             raise Wrong(None, "tally_wrong")
-        threshold = asked["threshold"]
+        # An alert may have raised it, up to a whole.
+        if not asked["threshold"] <= threshold <= 10000:
+            raise Wrong(None, "threshold_wrong")
         granted = approve * 10000 >= threshold * total
-        denied = not granted and (total - deny) * 10000 < threshold * total
+        denied = not granted and not self.possible(asked, threshold)
         if granted != (event.kind == GRANTED) or denied != (event.kind == DENIED):
             raise Wrong(None, "threshold_not_met")
         if event.kind == EXPIRED and event.boot_ms < asked["expires"]:
             raise Wrong(None, "decision_wrong")
+        if granted:
+            self.grants[event.request] = dict(asked, reached=threshold)
 
     def go_on_from(self, head):
         if self.start != sha256(b"TCPLCHN2", self.node, struct.pack(">Q", self.epoch), head):
@@ -437,7 +628,8 @@ class Load:
         if self.effect is not None:
             raise Wrong(None, "change_missing")
         phase = {RESTORED: "locked", RECOVERED: "recovering", SEALED: "setup"}.get(event.result, "sealed")
-        if self.phase != phase or event.result not in (0, POLICY, ADDED, REMOVED, SEALED, MODE, RESTORED, RECOVERED):
+        if self.phase != phase or event.result not in (
+                0, POLICY, ADDED, REMOVED, READMITTED, SEALED, MODE, RESTORED, RECOVERED):
             raise Wrong(None, "staged_misplaced")
         self.check_begun()
         staged.facts = self.facts.copy()
@@ -460,6 +652,8 @@ class Load:
                 raise Wrong(None, "epoch")
         elif event.result == SEALED:
             self.check_past()
+        elif event.result == READMITTED:
+            staged.facts.readmit(change, self.node, event.number)
         elif event.result:
             staged.facts.apply(*staged.change)
         if self.anchor is not None and staged.before != self.anchor:
@@ -636,6 +830,7 @@ UNCHECKED = [
     "the rules of clocks: domination, own advance, causes not seen",
     "grants: their uses and ends, and that a quorum has approved each change of policy, validators and mode",
     "the terms of requests against the policy's text",
+    "alerts, windows and reputations, which are not recomputed: each threshold is that of the decision, at least the request's",
 ]
 
 
@@ -661,7 +856,8 @@ def run_verify(arguments):
         if load.unknown:
             unchecked.append(f"what load {load.epoch} was recovered from: that is not the last state of the log")
     votes, commits = sum(load.votes for load in loads), sum(load.commits for load in loads)
-    print(f"verified: {len(loads)} loads of node {node.hex()}, {votes} votes, {commits} commits")
+    quarantines = sum(load.quarantines for load in loads)
+    print(f"verified: {len(loads)} loads of node {node.hex()}, {votes} votes, {quarantines} quarantines, {commits} commits")
     print(f"head {loads[-1].chain.hex()}, event {loads[-1].number}")
     for line in told + [f"NOT checked: {line}" for line in unchecked]:
         print(line)
@@ -679,8 +875,12 @@ def run_vectors(arguments):
     expected = (true["node"], true["chain"], true["last"], true["votes"], true["counter"], bytes.fromhex(true["anchor"]))
     if found != expected:
         raise Wrong(None, f"{found} is not {expected}")
-    failed = 0
+    verify(bytes.fromhex(vectors["quarantine"]["log"]))
+    failed = skipped = 0
     for wrong in vectors["wrong"]:
+        if wrong["recomputed"]:
+            skipped += 1
+            continue
         try:
             _, loads, states = verify(bytes.fromhex(wrong["log"]))
             vouch(loads[-1], states, *quote)
@@ -690,7 +890,8 @@ def run_vectors(arguments):
         if found != (wrong["event"], wrong["error"]):
             failed += 1
             print(f"{wrong['name']}: {found}, not {(wrong['event'], wrong['error'])}")
-    print(f"{1 + len(vectors['wrong']) - failed} passed, {failed} failed")
+    print(f"NOT checked: {skipped} logs in which alerts, windows or reputations are wrong: they are not recomputed")
+    print(f"{2 + len(vectors['wrong']) - skipped - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

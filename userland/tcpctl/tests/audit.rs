@@ -23,7 +23,12 @@ use std::{
 
 use engine::{
     event::Kind,
-    quorum::Verdict, //
+    quorum::Verdict,
+    refusal::Refusal,
+    watch::{
+        Reason,
+        Turn, //
+    }, //
 };
 use serde_json::{
     json,
@@ -32,6 +37,8 @@ use serde_json::{
 use tempfile::TempDir;
 
 use history::{
+    byzantine,
+    caught,
     everything,
     sha256,
     Log,
@@ -732,9 +739,248 @@ fn forged() -> Vec<(&'static str, Log, Option<u64>, &'static str)> {
     list
 }
 
+/// A log of a node that lies about a validator, an alert or a threshold.
+struct Lie {
+    name: &'static str,
+    log: Log,
+    event: u64,
+    error: &'static str,
+    /// Whether only those can tell who compute alerts and reputations anew.
+    recomputed: bool,
+}
+
+/// The log with the payload of one event changed.
+fn altered(log: &Log, place: (usize, usize), change: impl FnOnce(&mut Vec<u8>)) -> (Log, u64) {
+    let mut log = log.clone();
+    let mut payload = log.payload(place);
+    change(&mut payload);
+    log.set_payload(place, &payload);
+    log.rechain();
+    let number = log.number(place);
+    (log, number)
+}
+
+/// What a node may do to a validator, or for one, that it must not.
+fn unjust() -> Vec<Lie> {
+    let mut list = Vec::new();
+    let mut add = |name, (log, event): (Log, u64), error| {
+        list.push(Lie {
+            name,
+            log,
+            event,
+            error,
+            recomputed: false,
+        });
+    };
+    let node = caught();
+    let place = node.log.places(Kind::Quarantined)[0];
+    let evidence = node.log.payload(place);
+    let parts = engine::evidence::Evidence::decode::<history::Sha256>(&evidence).unwrap();
+    let forged = altered(&node.log, place, |payload| {
+        payload.truncate(evidence.len() - parts.second.signature.len() - 2);
+        let signature = parts.first.signature;
+        payload.extend_from_slice(&u16::try_from(signature.len()).unwrap().to_be_bytes());
+        payload.extend_from_slice(signature);
+    });
+    add(
+        "evidence with the signature of another vote",
+        forged,
+        "evidence_forged",
+    );
+
+    let mut again = node.clone();
+    let number = again.record_quarantine(4, &evidence);
+    add("a quarantine again", (again.log, number), "evidence_known");
+
+    let mut later = node.clone();
+    later.boot_ms += 900_000;
+    later.readmit_by_quorum(4);
+    let number = later.record_quarantine(4, &evidence);
+    add(
+        "evidence of before the readmission",
+        (later.log, number),
+        "evidence_expired",
+    );
+
+    let mut toothless = node.clone();
+    toothless.boot_ms += 900_000;
+    let id = toothless.ask(b"/etc/issue");
+    let record = toothless.ballot_paper(&id, 4, Verdict::Approve);
+    let header = engine::event::Header {
+        slot: 4,
+        ..toothless.about(&id, Kind::Vote, 1)
+    };
+    let number = toothless.record(header, &record);
+    add(
+        "a vote of a quarantined validator",
+        (toothless.log, number),
+        "vote_quarantined",
+    );
+
+    let denied = *node.log.places(Kind::Denied).last().unwrap();
+    let shrunk = altered(&node.log, denied, |payload| payload[23] = 8);
+    add(
+        "the denominator shrinks by what is quarantined",
+        shrunk,
+        "tally_wrong",
+    );
+    let kept = altered(&node.log, denied, |payload| {
+        payload[7] += 2;
+        payload[31] = 0;
+    });
+    add("a vote that is not taken back", kept, "tally_wrong");
+    let lowered = altered(&node.log, denied, |payload| {
+        payload[32..34].copy_from_slice(&7499u16.to_be_bytes());
+    });
+    add(
+        "a threshold below the request's",
+        lowered,
+        "threshold_wrong",
+    );
+
+    let mut alone = node.clone();
+    alone.start_over();
+    let number = alone.readmit(4);
+    add(
+        "a readmission that nobody committed",
+        (alone.log, number),
+        "not_anchored",
+    );
+
+    // It claims a vote of Alice that this node has not seen.
+    let mut deaf = Node::of_five();
+    deaf.lies.deaf = true;
+    let id = deaf.ask(b"/etc/hosts");
+    let mut clock = deaf.validators[&4].last.clone();
+    assert!(clock.next_vote(4, deaf.requests[&id].created));
+    assert!(clock.set(1, 1));
+    let early = |verdict| deaf.signed(&id, "dave", verdict, &clock, "");
+    let [approval, denial] = [Verdict::Approve, Verdict::Deny].map(early);
+    deaf.hold(&id, 4, Verdict::Approve, &approval);
+    let mut held = deaf.clone();
+    let number = held.hold(&id, 4, Verdict::Deny, &denial);
+    add(
+        "a vote held that a held one contradicts",
+        (held.log, number),
+        "contradiction_missed",
+    );
+    deaf.vote(&id, 4, Verdict::Deny);
+    let number = deaf.clock.get(0);
+    add(
+        "a vote accepted that a held one contradicts",
+        (deaf.log, number),
+        "contradiction_missed",
+    );
+
+    let mut silent = node;
+    silent.checkpoint();
+    silent.quarantines.clear();
+    silent.restart(false);
+    let number = silent
+        .log
+        .number(*silent.log.places(Kind::Clock).last().unwrap());
+    add(
+        "a quarantine that a restart has ended",
+        (silent.log, number),
+        "restored_quarantine",
+    );
+    list
+}
+
+/// What only those notice who compute alerts, thresholds and reputations anew.
+fn untold() -> Vec<Lie> {
+    let mut list = Vec::new();
+    let mut add = |name, (log, event): (Log, u64), error| {
+        list.push(Lie {
+            name,
+            log,
+            event,
+            error,
+            recomputed: true,
+        });
+    };
+    let number = |node: &Node, kind| node.log.number(*node.log.places(kind).last().unwrap());
+
+    let mut silent = Node::of_five();
+    let id = silent.ask(b"/etc/hosts");
+    silent.lies.silent = true;
+    silent.equivocate(&id, 4);
+    silent.ask(b"/etc/group");
+    let at = number(&silent, Kind::Request);
+    add("an alert left out", (silent.log, at), "alert_missing");
+
+    let mut early = caught();
+    early.boot_ms += 300_000;
+    let at = early.turn(Turn::Calm(Reason::Evidence));
+    add(
+        "an alert that ends too early",
+        (early.log, at),
+        "calm_wrongly",
+    );
+
+    let mut lenient = Node::of_five();
+    for _ in 0..16 {
+        lenient.refuse(Refusal::VoteForged);
+    }
+    lenient.lies.lenient = true;
+    let id = lenient.ask(b"/etc/hosts");
+    lenient.approve_by(&id, 5);
+    let at = number(&lenient, Kind::Granted);
+    add(
+        "a threshold that is not raised",
+        (lenient.log, at),
+        "threshold_wrong",
+    );
+
+    let node = caught();
+    let watch = *node.log.places(Kind::Watch).last().unwrap();
+    let wide = altered(&node.log, watch, |payload| {
+        // A quarter of ten minutes is the most.
+        payload[16..20].copy_from_slice(&750_001u32.to_be_bytes());
+    });
+    add(
+        "a window that the policy does not give",
+        wide,
+        "watch_differs",
+    );
+
+    let mut praised = node;
+    praised.checkpoint();
+    let eve = praised.reputations.get_mut(&5).unwrap();
+    eve.bias = 0;
+    praised.restart(false);
+    let at = number(&praised, Kind::Reputation);
+    add(
+        "a reputation that is better after a restart",
+        (praised.log, at),
+        "restored_reputation",
+    );
+    list
+}
+
+/// Every wrong log: those of [`wrong`], and the lies.
+fn all_wrong() -> Vec<(&'static str, Log, Option<u64>, &'static str, bool)> {
+    let lies = unjust().into_iter().chain(untold());
+    let known = wrong()
+        .into_iter()
+        .map(|(name, log, event, error)| (name, log, event, error, false));
+    known
+        .chain(lies.map(|lie| {
+            (
+                lie.name,
+                lie.log,
+                Some(lie.event),
+                lie.error,
+                lie.recomputed,
+            )
+        }))
+        .collect()
+}
+
 fn vectors() -> Value {
     let node = short();
     let votes = node.log.places(Kind::Vote).len();
+    let quarantine = byzantine();
     json!({
         "true": {
             "node": hex::encode(node.id),
@@ -749,11 +995,20 @@ fn vectors() -> Value {
             "nonce": hex::encode(NONCE),
             "quote": node.quote(&NONCE),
         },
-        "wrong": wrong().into_iter().map(|(name, log, event, error)| json!({
+        "quarantine": {
+            "node": hex::encode(quarantine.id),
+            "log": hex::encode(quarantine.log.bytes()),
+            "policy": POLICY_1,
+            "quarantined": 1,
+            "readmitted": 1,
+            "alerts": quarantine.log.places(Kind::Alert).len(),
+        },
+        "wrong": all_wrong().into_iter().map(|(name, log, event, error, recomputed)| json!({
             "name": name,
             "log": hex::encode(log.bytes()),
             "event": event,
             "error": error,
+            "recomputed": recomputed,
         })).collect::<Vec<_>>(),
     })
 }
@@ -780,7 +1035,7 @@ fn the_vectors_are_what_this_auditor_says() {
     let (code, value) = case.quoted(&["--policy", "one.policy"]);
     assert_eq!(code, Some(0), "{value}");
     assert_eq!(value["votes"], case.node.log.places(Kind::Vote).len());
-    for (name, log, event, error) in wrong() {
+    for (name, log, event, error, _) in all_wrong() {
         case.write("node.log", &log.bytes());
         let (code, value) = case.quoted(&["--policy", "one.policy"]);
         assert_eq!(code, Some(1), "{name}: {value}");
@@ -790,6 +1045,74 @@ fn the_vectors_are_what_this_auditor_says() {
             "{name}: {value}"
         );
     }
+}
+
+#[test]
+fn a_quarantine_is_verified_and_told() {
+    let mut node = byzantine();
+    node.checkpoint();
+    let case = Case::new(node);
+    let (code, value) = case.quoted(&["--policy", "one.policy"]);
+    assert_eq!(code, Some(0), "{value}");
+    let counts = ["quarantined", "readmitted", "alerts"].map(|name| value[name].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(2)]);
+    // Without the policy's text nobody knows whether windows are within its bounds.
+    let (code, value) = case.quoted(&[]);
+    assert_eq!(code, Some(0), "{value}");
+    assert!(
+        value["not_checked"].to_string().contains("WATCH"),
+        "{value}"
+    );
+    // Of a load that is not there from its beginning nothing can be computed anew.
+    let mut log = case.node.log.clone();
+    let segment = &mut log.segments[0];
+    segment.chain = segment.events[9].1;
+    segment.events.drain(..10);
+    case.write("node.log", &log.bytes());
+    let (code, value) = case.quoted(&["--partial"]);
+    assert_eq!(code, Some(0), "{value}");
+    assert!(
+        value["not_checked"].to_string().contains("thresholds"),
+        "{value}"
+    );
+    assert_eq!(
+        (&value["quarantined"], &value["alerts"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn quarantine_and_reputation_in_a_state_are_compared() {
+    let compared = |lie: &dyn Fn(&mut Node)| {
+        let mut node = caught();
+        lie(&mut node);
+        let state = node.checkpoint_state();
+        let case = Case::new(node);
+        case.write("state", &state);
+        let (code, value) = case.quoted(&["--state", "state", "--policy", "one.policy"]);
+        assert_eq!(code, Some(i32::from(value["ok"] != true)), "{value}");
+        value["error"].as_str().map(str::to_owned)
+    };
+    assert_eq!(compared(&|_| {}), None);
+    let differs = Some("state_differs".to_owned());
+    assert_eq!(compared(&|node| node.quarantines.clear()), differs);
+    assert_eq!(compared(&|node| node.lies.praising = true), differs);
+    let readmitted = |node: &mut Node| {
+        node.boot_ms += 900_000;
+        node.readmit_by_quorum(4);
+    };
+    assert_eq!(compared(&readmitted), None);
+    let restarted = |node: &mut Node| {
+        node.checkpoint();
+        node.restart(false);
+    };
+    assert_eq!(compared(&restarted), None);
+    // Evidence of before the readmission would not expire.
+    let pardoned = |node: &mut Node| {
+        readmitted(node);
+        node.quarantines.clear();
+    };
+    assert_eq!(compared(&pardoned), differs);
 }
 
 /// An auditor in another language, written from the documents alone, finds the same.
@@ -832,6 +1155,7 @@ fn the_foreign_auditor_agrees() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(text.contains("vouches"), "{text}");
+    assert!(text.contains("not recomputed"), "{text}");
     let mut stale = verify;
     stale[5] = "00";
     assert_eq!(run(&stale, case.dir.path()).status.code(), Some(1));

@@ -11,15 +11,20 @@ use engine::{
 };
 
 use super::{
+    alerts::Reputations,
     fault::{
         same,
         same_digest,
         wrong,
         Checked, //
     },
+    quarantine::Quarantines,
     roll::Roll, //
 };
-use crate::crypto::Sha256;
+use crate::crypto::{
+    validator_id,
+    Sha256, //
+};
 
 /// The policy in force, as its event describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +48,10 @@ pub(crate) struct Kept {
     pub(crate) roll: Roll,
     /// The node's clock.
     pub(crate) clock: NodeClock,
+    /// Who was quarantined.
+    pub(crate) quarantines: Quarantines,
+    /// Reputations.
+    pub(crate) reputations: Reputations,
 }
 
 /// A change that is made effective by an event of its own.
@@ -76,8 +85,8 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Makes what the state holds what it is after the change.
-    pub(crate) fn apply(&mut self) {
+    /// Makes what the state of this node holds what it is after the change.
+    pub(crate) fn apply(&mut self, node: &[u8; 32]) {
         let (Some(kept), Some(effect)) = (&mut self.kept, &self.effect) else {
             return;
         };
@@ -97,8 +106,14 @@ impl Staged {
             Ok(Payload::Validator(record)) if effect.kind == Kind::ValidatorAdded => {
                 let _ = kept.roll.add(&record);
             }
+            Ok(Payload::Validator(record)) if effect.kind == Kind::Readmitted => {
+                let id = validator_id(record.key);
+                let _ = kept.quarantines.readmit(&id, node, self.number);
+            }
             Ok(Payload::Validator(record)) => {
-                let _ = kept.roll.remove(&record);
+                if kept.roll.remove(&record).is_ok() {
+                    kept.reputations.remove(&record.slot);
+                }
             }
             _ if effect.kind == Kind::Mode => kept.mode = effect.result,
             _ => {}

@@ -3,7 +3,10 @@
 //! Requests that are open and grants that live. What is decided and used up is forgotten, so a long log takes no more
 //! memory than the kernel needs.
 
-use std::collections::HashMap;
+use std::collections::{
+    HashMap,
+    VecDeque, //
+};
 
 use engine::{
     event::{
@@ -18,7 +21,10 @@ use engine::{
     },
     limits,
     op::Op,
-    quorum::Ballot,
+    quorum::{
+        Ballot,
+        Outcome, //
+    },
     request::{
         Fact,
         Request, //
@@ -49,6 +55,8 @@ pub(crate) enum Wanted {
     Add(u32, String, Box<[u8; KEY_LEN]>),
     /// No validator of that name.
     Remove(String),
+    /// That the validator of that name is quarantined no longer.
+    Readmit(String),
     /// A mode.
     Mode(Mode),
     /// To be unloaded.
@@ -94,6 +102,7 @@ impl Wanted {
                 Self::Add(weight, name.to_owned(), Box::new(*key))
             }
             Some(Detail::RemoveValidator { name }) => Self::Remove(name.to_owned()),
+            Some(Detail::ReadmitValidator { name }) => Self::Readmit(name.to_owned()),
             Some(Detail::Mode(mode)) => Self::Mode(mode),
             Some(Detail::Unload) => Self::Unload,
             Some(Detail::Recover {
@@ -157,13 +166,30 @@ pub(crate) struct Open {
     uses: u16,
     /// The votes.
     pub(crate) ballot: Ballot,
+    /// The threshold of its encoding.
+    threshold_bp: u16,
     wanted: Option<Wanted>,
+}
+
+impl Open {
+    /// What its threshold in force follows from: that of its encoding, `created`, and whether it is governance.
+    pub(crate) fn terms(&self) -> (u16, u64, bool) {
+        (
+            self.threshold_bp,
+            self.created,
+            self.about.op.is_governance(),
+        )
+    }
 }
 
 /// A grant that can be used.
 #[derive(Debug)]
 struct Grant {
     about: About,
+    /// Number of its GRANTED event.
+    given: u64,
+    /// The votes that it was given for.
+    ballot: Ballot,
     uses_left: u16,
     /// When it ends, at the latest.
     expires_ms: u64,
@@ -276,6 +302,7 @@ impl Docket {
                 ttl_ms: u64::from(binding.ttl_s) * 1000,
                 uses: binding.uses,
                 ballot,
+                threshold_bp: binding.threshold_bp,
                 wanted: Wanted::of(&request)?,
             },
         );
@@ -299,6 +326,50 @@ impl Docket {
             .ok_or_else(|| unknown(&header.request))?;
         open.about.check(header)?;
         Ok(&mut open.ballot)
+    }
+
+    /// Raises the threshold of a request that was just made, and bars the quarantined. What follows at once, if anything, is
+    /// returned.
+    pub(crate) fn prepare(
+        &mut self,
+        id: &[u8; 32],
+        threshold_bp: u16,
+        barred: impl Iterator<Item = (u16, u32)>,
+    ) -> Due {
+        let Some(open) = self.open.get_mut(id) else {
+            return Due::Nothing;
+        };
+        open.ballot.raise_to(threshold_bp);
+        for (slot, weight) in barred {
+            open.ballot.bar(slot, weight);
+        }
+        match open.ballot.outcome() {
+            Outcome::Denied => Due::Decision(Kind::Denied, *id),
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Takes back the votes of a validator that was quarantined. What follows at once is returned: the requests that can no
+    /// longer be approved, then the grants that are no longer backed, each in the order of their making.
+    pub(crate) fn bar(&mut self, slot: u16, weight: u32) -> Due {
+        let mut denied = Vec::new();
+        for (id, open) in &mut self.open {
+            open.ballot.bar(slot, weight);
+            if open.ballot.outcome() == Outcome::Denied {
+                denied.push((open.created, Kind::Denied, *id));
+            }
+        }
+        let mut ended = Vec::new();
+        for (id, grant) in &mut self.grants {
+            grant.ballot.bar(slot, weight);
+            if !grant.ballot.is_backed() {
+                ended.push((grant.given, Kind::GrantEnded, *id));
+            }
+        }
+        denied.sort_by_key(|&(number, _, _)| number);
+        ended.sort_by_key(|&(number, _, _)| number);
+        let all = denied.into_iter().chain(ended);
+        Due::Quarantine(all.map(|(_, kind, id)| (kind, id)).collect()).settle()
     }
 
     /// Closes a request.
@@ -335,6 +406,8 @@ impl Docket {
             header.request,
             Grant {
                 about: open.about,
+                given: header.number,
+                ballot: open.ballot,
                 uses_left: open.uses,
                 expires_ms: header.boot_ms.saturating_add(open.ttl_ms),
                 wanted: open.wanted,
@@ -399,6 +472,19 @@ impl Docket {
                 "`used up` exactly when none is",
             ));
         }
+        let unbacked = header.result == GrantEnded::ValidatorQuarantined as u16;
+        if unbacked && grant.ballot.is_backed() {
+            return Err(wrong(
+                "grant_ended",
+                format!(
+                    "{} of {} still approve, at a threshold of {} basis points",
+                    grant.ballot.approve(),
+                    grant.ballot.total(),
+                    grant.ballot.threshold_bp()
+                ),
+                "`validator quarantined` exactly when too little approves",
+            ));
+        }
         let early = header.boot_ms.saturating_add(SLACK_MS) < grant.expires_ms;
         if header.result == GrantEnded::Expired as u16 && early {
             return Err(wrong(
@@ -424,21 +510,51 @@ pub(crate) enum Due {
     UsedUp([u8; 32]),
     /// Further ends for a new policy, then POLICY.
     Policy,
-    /// Further ends for other validators, then VALIDATOR_ADDED or VALIDATOR_REMOVED.
+    /// Further ends for other validators, then VALIDATOR_ADDED, VALIDATOR_REMOVED or READMITTED.
     Validators,
+    /// These denials and ends of grants, one after the other: a validator was quarantined.
+    Quarantine(VecDeque<(Kind, [u8; 32])>),
+    /// WATCH.
+    Watch,
     /// Further cancellations of this agent's requests, then AGENT_ENDED.
     Agent(u64),
 }
 
 impl Due {
+    /// Nothing, when nothing is left.
+    fn settle(self) -> Self {
+        match self {
+            Self::Quarantine(all) if all.is_empty() => Self::Nothing,
+            due => due,
+        }
+    }
+
+    /// What has to come after the event that had to come.
+    pub(crate) fn after(self) -> Self {
+        match self {
+            Self::Quarantine(mut all) => {
+                all.pop_front();
+                Self::Quarantine(all).settle()
+            }
+            _ => Self::Nothing,
+        }
+    }
+
     /// Checks that an event is what has to come.
     ///
     /// # Errors
     ///
-    /// `decision_missing`, `end_missing`, `change_missing`.
+    /// `decision_missing`, `end_missing`, `change_missing`, `watch_missing`, `watch_misplaced`.
     pub(crate) fn check(&self, header: &Header) -> Checked {
         let kind = header.kind;
         let result = header.result;
+        if kind == Kind::Watch && *self != Self::Watch {
+            return Err(wrong(
+                "watch_misplaced",
+                "WATCH stands by itself",
+                "POLICY, ALERT or CALM right before it",
+            ));
+        }
         let (fits, code, expected) = match self {
             Self::Nothing => (true, "", ""),
             Self::Decision(decision, id) => (
@@ -463,11 +579,28 @@ impl Due {
             Self::Validators => (
                 kind == Kind::ValidatorAdded
                     || kind == Kind::ValidatorRemoved
+                    || kind == Kind::Readmitted
                     || (kind == Kind::Cancelled && result == 3)
                     || (kind == Kind::GrantEnded && result == 5),
                 "change_missing",
                 "a change of the validators, because of which requests and grants ended",
             ),
+            Self::Quarantine(all) => match all.front() {
+                Some((Kind::Denied, id)) => (
+                    kind == Kind::Denied && header.request == *id,
+                    "decision_missing",
+                    "DENIED of each request that has become impossible, in the order of their making",
+                ),
+                Some((_, id)) => (
+                    kind == Kind::GrantEnded
+                        && result == GrantEnded::ValidatorQuarantined as u16
+                        && header.request == *id,
+                    "end_missing",
+                    "GRANT_ENDED of each grant that is no longer backed, in the order of their making",
+                ),
+                None => (true, "", ""),
+            },
+            Self::Watch => (kind == Kind::Watch, "watch_missing", "WATCH"),
             Self::Agent(agent) => (
                 header.agent == *agent
                     && (kind == Kind::AgentEnded || (kind == Kind::Cancelled && result == 4)),

@@ -2,7 +2,10 @@
 
 //! One load of the module, event by event: what the kernel promises, checked again.
 
-use std::collections::HashMap;
+use std::collections::{
+    BTreeSet,
+    HashMap, //
+};
 
 use engine::{
     anchor::Standing,
@@ -35,6 +38,7 @@ use engine::{
         Outcome, //
     },
     refusal::Refusal,
+    reputation,
     request::Request,
     vote::{
         self,
@@ -42,10 +46,12 @@ use engine::{
         Situation,
         ValidatorState,
         VoteRecord, //
-    }, //
+    },
+    watch::Rules, //
 };
 
 use super::{
+    alerts::Alerts,
     anchors::{
         Anchors,
         Beginning,
@@ -68,7 +74,12 @@ use super::{
         Wrong, //
     },
     log::Head,
-    roll::Roll, //
+    quarantine::{
+        self,
+        Quarantines, //
+    },
+    roll::Roll,
+    said::Said, //
 };
 use crate::crypto::{
     self,
@@ -117,6 +128,14 @@ pub(crate) struct Counts {
     pub(crate) outdated: u64,
     /// Events of loads whose beginning is not in the log.
     pub(crate) partial: u64,
+    /// Quarantines, each on evidence that was verified.
+    pub(crate) quarantined: u64,
+    /// Readmissions.
+    pub(crate) readmitted: u64,
+    /// Alerts.
+    pub(crate) alerts: u64,
+    /// WATCH under a policy whose text the auditor does not have.
+    pub(crate) unfitted: u64,
 }
 
 /// Where a load is.
@@ -182,6 +201,11 @@ pub(crate) struct Load {
     /// The node's clock; entry 0 is `number`.
     clock: NodeClock,
     roll: Roll,
+    quarantines: Quarantines,
+    /// Slots whose quarantine was told after RESTORED.
+    told: BTreeSet<u16>,
+    alerts: Alerts,
+    said: Said,
     /// The policy in force.
     pub(crate) policy: Option<PolicyFact>,
     mode: u16,
@@ -234,7 +258,7 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// `epoch` and `genesis`.
+    /// `epoch`, `genesis` and `no_memory`.
     pub(crate) fn new(head: &Head, first: &Header, past: Option<Past>) -> Checked<Self> {
         let beginning = first_number(head.epoch).saturating_add(1);
         let whole = first.number == beginning;
@@ -278,6 +302,10 @@ impl Load {
             phase: if locked { Phase::Locked } else { Phase::Setup },
             clock,
             roll: Roll::default(),
+            quarantines: Quarantines::default(),
+            told: BTreeSet::new(),
+            alerts: Alerts::new()?,
+            said: Said::default(),
             policy: None,
             mode: engine::governance::Mode::Enforce as u16,
             docket: Docket::default(),
@@ -347,6 +375,8 @@ impl Load {
             mode: self.mode,
             roll: self.roll.clone(),
             clock: self.clock.clone(),
+            quarantines: self.quarantines.clone(),
+            reputations: self.alerts.reputations(&self.roll),
         }
     }
 
@@ -436,7 +466,10 @@ impl Load {
         counts.events += 1;
         if self.whole {
             self.due.check(header)?;
-            self.due = Due::Nothing;
+            self.due = std::mem::take(&mut self.due).after();
+            if header.kind.awaits_watch() {
+                self.alerts.check_due(header)?;
+            }
             self.judge(event, &payload, texts, counts)?;
         } else {
             counts.partial += 1;
@@ -479,6 +512,10 @@ impl Load {
                 counts.anchors += 1;
                 self.anchors.commit(*counter, *number, head, anchor)
             }
+            Payload::Evidence(bytes) => {
+                counts.quarantined += 1;
+                quarantine::check_evidence(&event.header, bytes).map(|_| ())
+            }
             _ => Ok(()),
         }
     }
@@ -519,6 +556,7 @@ impl Load {
                 Kind::Policy
                 | Kind::ValidatorAdded
                 | Kind::ValidatorRemoved
+                | Kind::Readmitted
                 | Kind::Mode
                 | Kind::Sealed
                 | Kind::Unpinned,
@@ -531,6 +569,21 @@ impl Load {
             (Kind::Granted | Kind::Denied | Kind::Expired, Payload::Tally(tally)) => {
                 self.decide(header, tally, counts)
             }
+            (Kind::Quarantined, Payload::Evidence(bytes)) => self.quarantine(header, bytes, counts),
+            (Kind::Watch, Payload::Watch(rules)) => self.watch(rules, texts, counts),
+            (Kind::Alert | Kind::Calm, _) => {
+                let is_alert = header.kind == Kind::Alert;
+                counts.alerts += u64::from(is_alert);
+                self.due = Due::Watch;
+                self.alerts.turn(header, is_alert)
+            }
+            (Kind::VoteRefused, _) => {
+                if let Some(refusal) = Refusal::from_code(header.result) {
+                    self.alerts.watch().refused(refusal, header.boot_ms);
+                }
+                Ok(())
+            }
+            (Kind::Reputation, Payload::Reputation(kept)) => self.rebuild_reputation(header, kept),
             (Kind::Cancelled, _) => {
                 counts.cancelled += 1;
                 self.cancel(header)
@@ -597,6 +650,11 @@ impl Load {
                     self.anchors
                         .make(header.kind, header.result, event.payload)?;
                 }
+                // The removed and the readmitted are not told again.
+                self.quarantines = match &self.kept {
+                    Some(kept) => kept.quarantines.clone(),
+                    None => Quarantines::unknown(),
+                };
                 // What an earlier load had, and not only that it had something.
                 self.is_unfounded =
                     self.kept.is_none() && (self.origin.is_some() || self.is_past_unknown());
@@ -794,17 +852,37 @@ impl Load {
                     digest: **digest,
                     name: (*name).to_owned(),
                 });
+                self.expect_watch();
                 Ok(())
             }
             (Kind::ValidatorAdded, Payload::Validator(record)) => {
                 self.start_over()?;
+                if self.quarantines.has(&crypto::validator_id(record.key)) {
+                    return Err(wrong(
+                        Refusal::ValidatorQuarantined.name(),
+                        "the key is quarantined",
+                        "READMITTED before it",
+                    ));
+                }
+                self.enrol(header, record)
+            }
+            (Kind::Readmitted, Payload::Validator(record)) => {
+                self.start_over()?;
                 self.check_slot(header, record)?;
-                self.roll.add(record)
+                counts.readmitted += 1;
+                self.roll.check(record)?;
+                let id = crypto::validator_id(record.key);
+                self.quarantines.readmit(&id, &self.node, header.number)?;
+                self.alerts.watch().readmitted(record.slot, header.boot_ms);
+                self.said.forget(record.slot);
+                Ok(())
             }
             (Kind::ValidatorRemoved, Payload::Validator(record)) => {
                 self.start_over()?;
                 self.check_slot(header, record)?;
                 self.roll.remove(record)?;
+                self.alerts.watch().removed(record.slot);
+                self.said.forget(record.slot);
                 if self.phase == Phase::Sealed && self.roll.is_empty() {
                     return Err(misplaced(
                         "no_validators",
@@ -832,6 +910,47 @@ impl Load {
             }
             _ => Ok(()),
         }
+    }
+
+    /// VALIDATOR_ADDED.
+    fn enrol(&mut self, header: &Header, record: &ValidatorRecord<'_>) -> Checked {
+        self.check_slot(header, record)?;
+        self.roll.add(record)?;
+        self.alerts
+            .watch()
+            .enrolled(record.slot, record.weight, header.boot_ms);
+        Ok(())
+    }
+
+    /// WATCH has to follow, and is the first one under its policy.
+    fn expect_watch(&mut self) {
+        self.alerts.forget_rules();
+        self.due = Due::Watch;
+    }
+
+    /// WATCH.
+    fn watch(&mut self, rules: &Rules, texts: &Texts, counts: &mut Counts) -> Checked {
+        let text = self
+            .policy
+            .as_ref()
+            .and_then(|policy| texts.get(&policy.digest));
+        counts.unfitted += u64::from(text.is_none());
+        self.alerts.rules(rules, text)
+    }
+
+    /// QUARANTINED.
+    fn quarantine(&mut self, header: &Header, bytes: &[u8], counts: &mut Counts) -> Checked {
+        if matches!(self.phase, Phase::Rebuilding { .. }) {
+            return self.rebuild_quarantine(header, bytes);
+        }
+        counts.quarantined += 1;
+        self.quarantines.quarantine(header, bytes, &self.roll)?;
+        let slot = header.slot;
+        let weight = self.roll.get(slot).map_or(0, |of| of.weight);
+        self.alerts.watch().quarantined(slot, header.boot_ms);
+        self.said.quarantine(slot);
+        self.due = self.docket.bar(slot, weight);
+        Ok(())
     }
 
     /// Demands that a change has ended every request and grant.
@@ -903,7 +1022,8 @@ impl Load {
                 Payload::Validator(record),
                 Some(Wanted::Add(weight, name, key)),
             ) => record.weight == *weight && record.name == name && *record.key == **key,
-            (Kind::ValidatorRemoved, Payload::Validator(record), Some(Wanted::Remove(name))) => {
+            (Kind::ValidatorRemoved, Payload::Validator(record), Some(Wanted::Remove(name)))
+            | (Kind::Readmitted, Payload::Validator(record), Some(Wanted::Readmit(name))) => {
                 record.name == name
             }
             (Kind::Mode, _, Some(Wanted::Mode(mode))) => result == *mode as u16,
@@ -953,7 +1073,7 @@ impl Load {
         };
         self.anchors.stage(staged, before);
         if let Some(staged) = &mut self.anchors.staged {
-            staged.apply();
+            staged.apply(&self.node);
         }
     }
 
@@ -1111,6 +1231,7 @@ impl Load {
                     }
                 }
                 self.policy = Some(policy);
+                self.expect_watch();
                 Ok(())
             }
             (Kind::Mode, _) if !self.mode_known => {
@@ -1121,16 +1242,17 @@ impl Load {
                 self.mode_known = true;
                 Ok(())
             }
-            (Kind::ValidatorAdded, Payload::Validator(record)) => {
-                self.check_slot(header, record)?;
-                self.roll.add(record)
-            }
+            (Kind::ValidatorAdded, Payload::Validator(record)) => self.enrol(header, record),
             (Kind::Sealed, Payload::Sealed { policy, total })
                 if self.clock_known && self.phase == Phase::Rebuilding { outdated: false } =>
             {
                 self.check_sealed(policy, *total)?;
                 self.phase = Phase::Sealed;
-                let facts = self.facts();
+                let mut facts = self.facts();
+                if let Some(kept) = &self.kept {
+                    // The numbers of QUARANTINED were still those of the load before.
+                    facts.quarantines = kept.quarantines.clone();
+                }
                 if let Some(committed) = &mut self.anchors.committed {
                     // Now it is known what the state that this load committed holds.
                     committed.kept = Some(Box::new(facts));
@@ -1143,6 +1265,78 @@ impl Load {
                 "POLICY, MODE, VALIDATOR_ADDED and CLOCK, SEALED",
             )),
         }
+    }
+
+    /// QUARANTINED after RESTORED.
+    fn rebuild_quarantine(&mut self, header: &Header, bytes: &[u8]) -> Checked {
+        if self.clock_known || !self.told.insert(header.slot) {
+            return Err(misplaced(
+                "restored_order",
+                "QUARANTINED comes too late, or again",
+                "QUARANTINED once, after VALIDATOR_ADDED",
+            ));
+        }
+        self.quarantines
+            .restore(header, bytes, &self.roll, self.kept.is_some())?;
+        self.alerts.watch().restored_quarantined(header.slot);
+        Ok(())
+    }
+
+    /// REPUTATION.
+    fn rebuild_reputation(&mut self, header: &Header, kept: &reputation::Kept) -> Checked {
+        let slot = header.slot;
+        let enrolled = self.roll.get(slot).is_some();
+        let in_time = matches!(self.phase, Phase::Rebuilding { .. }) && !self.clock_known;
+        if !in_time || !enrolled {
+            return Err(misplaced(
+                "restored_order",
+                "REPUTATION without its validator being restored",
+                "REPUTATION after VALIDATOR_ADDED",
+            ));
+        }
+        self.check_reputation(slot, kept)?;
+        self.alerts.watch().reputations_mut().restore(slot, kept);
+        Ok(())
+    }
+
+    /// Demands that the reputation of a validator is what the state held.
+    fn check_reputation(&self, slot: u16, found: &reputation::Kept) -> Checked {
+        let Some(before) = &self.kept else {
+            return Ok(());
+        };
+        let pristine = &reputation::Kept::PRISTINE;
+        let expected = before.reputations.get(&slot).unwrap_or(pristine);
+        if found == expected {
+            return Ok(());
+        }
+        Err(wrong(
+            "restored_reputation",
+            format!("slot {slot} has {}", told(found)),
+            told(expected),
+        ))
+    }
+
+    /// Demands that every quarantine and reputation that the state held was told.
+    fn check_standing(&self) -> Checked {
+        let Some(kept) = &self.kept else {
+            return Ok(());
+        };
+        let barred = kept.quarantines.barred(&self.roll);
+        if let Some((slot, _)) = barred
+            .into_iter()
+            .find(|(slot, _)| !self.told.contains(slot))
+        {
+            return Err(wrong(
+                "restored_quarantine",
+                format!("nothing says that slot {slot} is quarantined"),
+                "QUARANTINED, as the state held it",
+            ));
+        }
+        let now = self.alerts.reputations(&self.roll);
+        let pristine = reputation::Kept::PRISTINE;
+        self.roll.iter().try_for_each(|(slot, _)| {
+            self.check_reputation(slot, now.get(&slot).unwrap_or(&pristine))
+        })
     }
 
     /// CLOCK.
@@ -1179,6 +1373,7 @@ impl Load {
         }
         if let Some(kept) = &self.kept {
             self.roll.same_as(&kept.roll)?;
+            self.check_standing()?;
             let slots = kept.clock.iter().chain(known.iter()).map(|(slot, _)| slot);
             for slot in slots.filter(|&slot| slot != NODE_SLOT) {
                 same(
@@ -1245,6 +1440,13 @@ impl Load {
             &policy.digest,
         )?;
         self.docket.open(header, encoding, self.roll.total())?;
+        let raised = self.alerts.watch().threshold(
+            binding.threshold_bp,
+            header.number,
+            binding.op.is_governance(),
+        );
+        let barred = self.quarantines.barred(&self.roll);
+        self.due = self.docket.prepare(&header.request, raised, barred);
         match texts.get(&policy.digest) {
             Some(text) => {
                 check_terms(text, &request)?;
@@ -1273,6 +1475,7 @@ impl Load {
             }),
             validator: known.map(|(slot, validator)| ValidatorState {
                 slot,
+                quarantined: self.quarantines.has(&validator.id),
                 voted: voted(slot),
                 last: &validator.last,
             }),
@@ -1304,15 +1507,28 @@ impl Load {
         if self.judge_vote(header, &record)? != Timing::Now {
             return Err(refused(Refusal::ClockUnseen));
         }
-        let weight = self.roll.get(header.slot).map_or(0, |of| of.weight);
-        let outcome = self
+        let slot = header.slot;
+        let weight = self
+            .roll
+            .get(slot)
+            .ok_or_else(|| refused(Refusal::VoteUnknownValidator))?
+            .weight;
+        self.said.accept(header.boot_ms, &record)?;
+        let (base_bp, created, governance) = self
             .docket
-            .ballot(header)?
-            .cast(header.slot, weight, record.vote.verdict)
+            .get(&header.request)
+            .map_or((0, 0, false), |open| open.terms());
+        let ballot = self.docket.ballot(header)?;
+        ballot
+            .cast(slot, weight, record.vote.verdict)
             .map_err(refused)?;
+        let watch = self.alerts.watch();
+        watch.voted(slot, &header.request, header.boot_ms);
+        ballot.raise_to(watch.threshold(base_bp, created, governance));
+        let outcome = ballot.outcome();
         let clock = record.vote.clock;
-        let _ = self.clock.set(header.slot, clock.get(header.slot));
-        self.roll.hear(header.slot, clock.as_bytes())?;
+        let _ = self.clock.set(slot, clock.get(slot));
+        self.roll.hear(slot, clock.as_bytes())?;
         self.due = match outcome {
             Outcome::Open => Due::Nothing,
             Outcome::Granted => Due::Decision(Kind::Granted, header.request),
@@ -1333,7 +1549,7 @@ impl Load {
             ));
         }
         counts.held += 1;
-        Ok(())
+        self.said.hold(header.boot_ms, &record, bytes)
     }
 
     /// GRANTED, DENIED and EXPIRED.
@@ -1353,13 +1569,25 @@ impl Load {
             ));
         }
         let ballot = &open.ballot;
+        let counted = ballot.tally();
         for (what, found, expected) in [
-            ("the approving weight", tally.approve, ballot.approve()),
-            ("the denying weight", tally.deny, ballot.deny()),
-            ("the total weight", tally.total, ballot.total()),
+            ("the approving weight", tally.approve, counted.approve),
+            ("the denying weight", tally.deny, counted.deny),
+            ("the total weight", tally.total, counted.total),
+            (
+                "the quarantined weight",
+                tally.quarantined,
+                counted.quarantined,
+            ),
         ] {
             same("tally_wrong", what, found, expected)?;
         }
+        same(
+            "threshold_wrong",
+            "the threshold in basis points",
+            tally.threshold_bp,
+            counted.threshold_bp,
+        )?;
         if ballot.outcome() != kind {
             return Err(wrong(
                 "threshold_not_met",
@@ -1373,6 +1601,8 @@ impl Load {
                 format!("what makes {}", header.kind.name()),
             ));
         }
+        self.alerts.ended(ballot, header);
+        self.said.close(&header.request);
         if header.kind == Kind::Granted {
             self.docket.grant(header, open)?;
         }
@@ -1382,6 +1612,7 @@ impl Load {
     /// CANCELLED.
     fn cancel(&mut self, header: &Header) -> Checked {
         self.docket.close(header)?;
+        self.said.close(&header.request);
         if header.result == Cancelled::PolicyChanged as u16 {
             self.due = Due::Policy;
         } else if header.result == Cancelled::ValidatorsChanged as u16 {
@@ -1398,6 +1629,14 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// Says a reputation.
+fn told(kept: &reputation::Kept) -> String {
+    format!(
+        "reputation {}, bias {}, {} agreed, {} disagreed",
+        kept.score, kept.bias, kept.agreed, kept.disagreed
+    )
 }
 
 /// Demands that the rule in the line of a request gives its terms.

@@ -5,13 +5,16 @@
 //! The formats and rules are the kernel's own code (the crate `engine`); what is here replays a log against them and names
 //! the first event that is wrong. See `Documentation/audit.rst`.
 
+mod alerts;
 mod anchors;
 mod docket;
 mod fault;
 mod history;
 mod load;
 pub(crate) mod log;
+mod quarantine;
 mod roll;
+mod said;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -91,7 +94,7 @@ use crate::{
 /// `tcpctl audit ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Verify a log: the chain, every vote, every decision, every use, every commit to the TPM
+    /// Verify a log: the chain, every vote, decision, use and quarantine, every threshold, every commit to the TPM
     ///
     /// Several files are read one after the other, as one log. The first event that is wrong is named, with what is wrong
     /// and what was expected; the exit code is then 1. Needs neither the module nor a TPM.
@@ -412,15 +415,38 @@ fn check_kept(state: &State<'_>, kept: &Kept) -> Checked {
                     && validator.clock.iter().eq(known.last.iter())
             })
         });
-    if fits && state.head.mode as u16 == kept.mode {
-        Ok(())
-    } else {
-        Err(wrong(
+    if !fits || state.head.mode as u16 != kept.mode {
+        return Err(wrong(
             "state_differs",
             "validators, their clocks or the mode are not those of the log",
             "the state that the log says was committed",
-        ))
+        ));
     }
+    check_standing(state, kept)
+}
+
+/// Compares quarantines and reputations in a state with those of the log.
+fn check_standing(state: &State<'_>, kept: &Kept) -> Checked {
+    let known: Vec<_> = state.quarantine().collect();
+    if !kept.quarantines.are(&known, &kept.roll) {
+        return Err(wrong(
+            "state_differs",
+            "quarantined and readmitted validators are not those of the log",
+            "the quarantines that the log tells of",
+        ));
+    }
+    if !state.reputations().eq(kept
+        .reputations
+        .iter()
+        .map(|(&slot, &reputation)| (slot, reputation)))
+    {
+        return Err(wrong(
+            "state_differs",
+            "the reputations are not those that follow from the log",
+            "the reputations that follow from the log",
+        ));
+    }
+    Ok(())
 }
 
 /// What the verification did not look at, in sentences.
@@ -448,6 +474,15 @@ fn unchecked(history: &History, evidence: &Evidence, ending: &Ending) -> Vec<Str
             )
         ));
     }
+    if counts.unfitted > 0 {
+        list.push(format!(
+            "whether {} policy: give its text with --policy",
+            match counts.unfitted {
+                1 => "one WATCH fits its".to_owned(),
+                more => format!("{more} WATCH fit their"),
+            }
+        ));
+    }
     if counts.terms > 0 {
         list.push(
             "whether an earlier rule of the policy matches: only the node can resolve its paths"
@@ -457,8 +492,9 @@ fn unchecked(history: &History, evidence: &Evidence, ending: &Ending) -> Vec<Str
     if !history.unfounded.is_empty() {
         let epochs: Vec<String> = history.unfounded.iter().map(u64::to_string).collect();
         list.push(format!(
-            "what load {} was restored from, and so who approved its policy, validators and clocks: root with access to \
-             this machine's TPM can make a state; give the log of the load before",
+            "what load {} was restored from, and so who approved its policy, validators and clocks, who was readmitted, and \
+             whether reputations are right: root with access to this machine's TPM can make a state; give the log of the load \
+             before",
             epochs.join(", ")
         ));
     }
@@ -467,7 +503,7 @@ fn unchecked(history: &History, evidence: &Evidence, ending: &Ending) -> Vec<Str
     }
     if counts.partial > 0 {
         list.push(format!(
-            "votes, decisions and uses in {} events of loads that are not here from their beginning",
+            "votes, decisions, thresholds, alerts and uses in {} events of loads that are not here from their beginning",
             counts.partial
         ));
     }
@@ -522,6 +558,9 @@ fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, St
         "expired": counts.expired,
         "cancelled": counts.cancelled,
         "uses": counts.uses,
+        "quarantined": counts.quarantined,
+        "readmitted": counts.readmitted,
+        "alerts": counts.alerts,
         "grants_live": grants,
         "governance": counts.governance,
         "terms": counts.terms,
@@ -565,6 +604,17 @@ fn report(history: &History, evidence: &Evidence, ending: &Ending) -> (Value, St
         (
             "governance",
             format!("{} changes under a quorum", counts.governance),
+        ),
+        (
+            "faults",
+            format!(
+                "{} quarantined on evidence, {} readmitted",
+                counts.quarantined, counts.readmitted
+            ),
+        ),
+        (
+            "alerts",
+            format!("{}, every threshold computed anew", counts.alerts),
         ),
         ("anchors", counts.anchors.to_string()),
     ];

@@ -165,12 +165,12 @@ impl Roll {
         Ok(())
     }
 
-    /// Removes a validator.
+    /// Demands that a validator is enrolled as a record says.
     ///
     /// # Errors
     ///
     /// `validator_unknown`.
-    pub(crate) fn remove(&mut self, record: &ValidatorRecord<'_>) -> Checked {
+    pub(crate) fn check(&self, record: &ValidatorRecord<'_>) -> Checked {
         let known = self
             .get(record.slot)
             .is_some_and(|validator| validator.is(record));
@@ -185,6 +185,16 @@ impl Roll {
                 "a validator as it was enrolled",
             ));
         }
+        Ok(())
+    }
+
+    /// Removes a validator.
+    ///
+    /// # Errors
+    ///
+    /// `validator_unknown`.
+    pub(crate) fn remove(&mut self, record: &ValidatorRecord<'_>) -> Checked {
+        self.check(record)?;
         self.validators.remove(&record.slot);
         // It was there, so it has a weight.
         let _ = self.electorate.remove(record.slot);

@@ -15,13 +15,22 @@ use engine::{
     op::Op,
     policy::Policy,
     quorum::Verdict,
-    request::Fact, //
+    refusal::Refusal,
+    request::Fact,
+    vote::VoteRecord,
+    watch::{
+        Reason,
+        Turn, //
+    }, //
 };
 
 use self::node::{
+    byzantine,
+    caught,
     encode,
     everything,
     sha256,
+    Key,
     Log,
     Node,
     POLICY_1,
@@ -34,7 +43,8 @@ use super::{
         Stop,
         Vouched, //
     },
-    load::Texts, //
+    load::Texts,
+    said::Said, //
 };
 
 fn texts() -> Texts {
@@ -415,6 +425,8 @@ fn a_decision_without_its_weight_is_named() {
         approve: 3,
         deny: 0,
         total: 4,
+        quarantined: 0,
+        threshold_bp: 7500,
     };
     let number = lied.record(
         lied.about(&id, Kind::Granted, 0),
@@ -618,7 +630,8 @@ fn a_change_that_keeps_old_requests_is_named() {
     let mut node = sealed();
     node.ask(b"/etc/hosts");
     node.change_policy(POLICY_2);
-    bad(&node.log, last(&node), "change_keeps_requests");
+    // WATCH is the last one.
+    bad(&node.log, last(&node) - 1, "change_keeps_requests");
     let mut node = sealed();
     let id = node.ask(b"/etc/hosts");
     node.record(node.about(&id, Kind::Cancelled, 2), &[]);
@@ -1181,17 +1194,645 @@ fn hostile_bytes_are_refused() {
     assert_eq!(fault.wrong.code, "log_malformed");
 }
 
+// --- Byzantine validators ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_history_of_a_quarantine_verifies() {
+    let node = byzantine();
+    let history = good(&node.log);
+    let counts = history.counts;
+    assert_eq!((counts.loads, counts.restored), (3, 2));
+    assert_eq!((counts.quarantined, counts.readmitted), (1, 1));
+    assert_eq!((counts.alerts, counts.unfitted), (2, 0));
+    assert_eq!(node.log.places(Kind::Calm).len(), 1);
+    // Two are denied at the quarantine, one by its own making, one by the vote that met the raised threshold.
+    assert_eq!((counts.granted, counts.denied), (4, 3));
+    // The quarantine is told once after the first restart.
+    let places = node.log.places(Kind::Quarantined);
+    assert_eq!(
+        places.iter().map(|place| place.0).collect::<Vec<_>>(),
+        [0, 1]
+    );
+    assert_eq!(node.log.places(Kind::Reputation).len(), 10);
+}
+
+/// The first and the last place of events of a kind.
+fn first(log: &Log, kind: Kind) -> (usize, usize) {
+    log.places(kind)[0]
+}
+
+/// The log with one event changed.
+fn with(log: &Log, place: (usize, usize), change: impl FnOnce(&mut Vec<u8>)) -> Log {
+    let mut log = log.clone();
+    let mut payload = log.payload(place);
+    change(&mut payload);
+    log.set_payload(place, &payload);
+    log.rechain();
+    log
+}
+
+/// The log without the events from a place on, as many as `count`.
+fn without(log: &Log, place: (usize, usize), count: usize) -> Log {
+    let mut log = log.clone();
+    log.segments[place.0].events.drain(place.1..place.1 + count);
+    log.renumber();
+    log.rechain();
+    log
+}
+
+#[test]
+fn forged_evidence_is_named() {
+    let node = caught();
+    let place = first(&node.log, Kind::Quarantined);
+    let number = node.log.number(place);
+    let evidence = node.log.payload(place);
+    let parts = engine::evidence::Evidence::decode::<node::Sha256>(&evidence).unwrap();
+    // A signature by the same key, of the other vote.
+    let signature = parts.first.signature.to_vec();
+    let end = evidence.len() - parts.second.signature.len() - 2;
+    let forged = with(&node.log, place, |payload| {
+        payload.truncate(end);
+        payload.extend_from_slice(&u16::try_from(signature.len()).unwrap().to_be_bytes());
+        payload.extend_from_slice(&signature);
+    });
+    bad(&forged, number, "evidence_forged");
+    // Evidence that proves something else than is told.
+    let mut log = node.log.clone();
+    log.event(place)[83] = 2;
+    log.rechain();
+    bad(&log, number, "event_header");
+    let mut log = node.log.clone();
+    log.event(place)[81] = 1;
+    log.rechain();
+    bad(&log, number, "event_header");
+    // No byte of it can be changed.
+    for at in 0..evidence.len() {
+        let log = with(&node.log, place, |payload| payload[at] ^= 1);
+        let fault = read(&log.bytes(), false).err().unwrap();
+        assert_eq!(fault.event, Some(number), "{at}: {fault}");
+    }
+}
+
+#[test]
+fn evidence_against_the_wrong_is_named() {
+    let mut node = Node::of_five();
+    let id = node.ask(b"/etc/hosts");
+    let evidence = node.equivocate(&id, 4);
+    let mut again = node.clone();
+    let number = again.record_quarantine(4, &evidence);
+    bad(&again.log, number, "evidence_known");
+    // Somebody who is not enrolled has two opinions.
+    let mut stranger = Node::of_five();
+    let id = stranger.ask(b"/etc/hosts");
+    let clock = {
+        let mut clock = engine::clock::NodeClock::new();
+        assert!(clock.next_vote(1, stranger.requests[&id].created));
+        clock
+    };
+    let [a, b] = [Verdict::Approve, Verdict::Deny]
+        .map(|verdict| stranger.signed(&id, "mallory", verdict, &clock, ""));
+    let evidence = stranger.evidence("mallory", &a, &b);
+    let number = stranger.record_quarantine(1, &evidence);
+    bad(&stranger.log, number, "evidence_unknown");
+}
+
+#[test]
+fn evidence_of_before_a_readmission_is_named() {
+    let mut node = caught();
+    let evidence = node.log.payload(first(&node.log, Kind::Quarantined));
+    node.boot_ms += 900_000;
+    let readmitted = node.readmit_by_quorum(4);
+    good(&node.log);
+    let mut framed = node.clone();
+    let number = framed.record_quarantine(4, &evidence);
+    bad(&framed.log, number, "evidence_expired");
+    // It is known after a restart, too.
+    node.checkpoint();
+    node.restart(false);
+    let mut framed = node.clone();
+    let number = framed.record_quarantine(4, &evidence);
+    bad(&framed.log, number, "evidence_expired");
+    // A new fault is one.
+    node.agent(9);
+    let id = node.ask(b"/etc/hosts");
+    node.equivocate(&id, 4);
+    good(&node.log);
+    assert!(readmitted < last(&node));
+}
+
+#[test]
+fn what_follows_from_a_quarantine_stands_beside_it() {
+    let node = caught();
+    let denied = first(&node.log, Kind::Denied);
+    let number = node.log.number(denied);
+    bad(&without(&node.log, denied, 1), number, "decision_missing");
+    let ended = *node.log.places(Kind::GrantEnded).last().unwrap();
+    let number = node.log.number(ended);
+    bad(&without(&node.log, ended, 1), number, "end_missing");
+    // In their order.
+    let mut log = node.log.clone();
+    log.segments[0].events.swap(denied.1, ended.1);
+    log.renumber();
+    log.rechain();
+    bad(&log, log.number(denied), "decision_missing");
+    // A grant that is backed does not end so.
+    let mut node = Node::of_five();
+    let id = node.ask(b"/etc/hosts");
+    node.approve_by(&id, 5);
+    node.record(node.about(&id, Kind::GrantEnded, 6), &[]);
+    bad(&node.log, last(&node), "grant_ended");
+}
+
+#[test]
+fn a_quarantined_validator_does_not_count() {
+    let mut node = caught();
+    node.boot_ms += 900_000;
+    node.lies.toothless = true;
+    let id = node.ask(b"/etc/hosts");
+    node.vote(&id, 1, Verdict::Approve);
+    let mut held = node.clone();
+    node.vote(&id, 4, Verdict::Approve);
+    bad(&node.log, last(&node), "vote_quarantined");
+    let paper = held.ballot_paper(&id, 4, Verdict::Approve);
+    let number = held.hold(&id, 4, Verdict::Approve, &paper);
+    bad(&held.log, number, "vote_quarantined");
+    // Its vote is not taken back.
+    let mut node = Node::of_five();
+    let id = node.ask(b"/etc/hosts");
+    node.lies.toothless = true;
+    node.lies.silent = true;
+    node.lies.lenient = true;
+    node.equivocate(&id, 4);
+    for slot in 1..=3 {
+        node.lies.silent = false;
+        node.vote(&id, slot, Verdict::Approve);
+    }
+    let voted = node.log.places(Kind::Vote)[1];
+    // Already the next vote makes approval impossible.
+    bad(&node.log, node.log.number(voted) + 1, "decision_missing");
+}
+
+#[test]
+fn a_tally_that_is_not_the_sum_is_named() {
+    let node = caught();
+    let place = *node.log.places(Kind::Denied).last().unwrap();
+    let number = node.log.number(place);
+    for (at, code) in [
+        (7, "tally_wrong"),
+        (15, "tally_wrong"),
+        // The denominator shrinks by what is quarantined.
+        (23, "tally_wrong"),
+        (31, "tally_wrong"),
+        (33, "threshold_wrong"),
+    ] {
+        let log = with(&node.log, place, |payload| payload[at] ^= 2);
+        bad(&log, number, code);
+    }
+}
+
+#[test]
+fn alerts_are_computed_anew() {
+    let node = caught();
+    // The alert is left out, and everything else is as if it was not.
+    let mut silent = Node::of_five();
+    let id = silent.ask(b"/etc/hosts");
+    silent.lies.silent = true;
+    silent.equivocate(&id, 4);
+    silent.ask(b"/etc/group");
+    let request = *silent.log.places(Kind::Request).last().unwrap();
+    bad(&silent.log, silent.log.number(request), "alert_missing");
+    // It never ends, or too early, or comes from nowhere.
+    let mut late = node.clone();
+    late.boot_ms += 900_000;
+    late.lies.silent = true;
+    late.ask(b"/etc/issue");
+    let request = *late.log.places(Kind::Request).last().unwrap();
+    bad(&late.log, late.log.number(request), "calm_missing");
+    let mut early = node.clone();
+    early.boot_ms += 300_000;
+    let number = early.turn(Turn::Calm(Reason::Evidence));
+    bad(&early.log, number, "calm_wrongly");
+    for reason in [Reason::Evidence, Reason::Burst, Reason::Silence] {
+        let mut node = node.clone();
+        let number = node.turn(Turn::Alert(reason));
+        bad(&node.log, number, "alert_wrongly");
+    }
+    // WATCH follows ALERT, CALM and POLICY, and nothing else.
+    for kind in [Kind::Alert, Kind::Policy] {
+        let (segment, at) = first(&node.log, kind);
+        let log = without(&node.log, (segment, at + 1), 1);
+        bad(&log, log.number((segment, at + 1)), "watch_missing");
+    }
+    let watch = node.log.payload(first(&node.log, Kind::Watch));
+    let mut again = node.clone();
+    let number = again.record(again.header(Kind::Watch, 0), &watch);
+    bad(&again.log, number, "watch_misplaced");
+}
+
+#[test]
+fn windows_are_those_of_the_policy() {
+    let node = caught();
+    let places = node.log.places(Kind::Watch);
+    for (name, at) in [("raise", 1), ("ceiling", 3), ("missing", 5), ("burst", 7)] {
+        for place in [places[0], places[1]] {
+            let log = with(&node.log, place, |payload| payload[at] ^= 1);
+            let fault = bad(&log, log.number(place), "watch_differs");
+            assert!(fault.wrong.found.contains("raise"), "{name}: {fault}");
+        }
+        // Without the policy's text it is known that a policy has one of each.
+        let log = with(&node.log, places[1], |payload| payload[at] ^= 1);
+        let mut history = History::new(Texts::new(), false);
+        match history.read("log", &log.bytes()[..], |_, _| {}) {
+            Err(Stop::Fault(fault)) => assert_eq!(fault.wrong.code, "watch_differs"),
+            _ => panic!("{name} was not noticed"),
+        }
+    }
+    // Ten minutes, one and ten, each at most a quarter longer; one millisecond less, or one more.
+    for (at, shortest) in [(8, 600_000u32), (12, 60_000), (16, 600_000)] {
+        for (ms, fits) in [
+            (shortest, true),
+            (shortest - 1, false),
+            (shortest + shortest / 4, true),
+            (shortest + shortest / 4 + 1, false),
+        ] {
+            let place = places[0];
+            let mut log = with(&node.log, place, |payload| {
+                payload[at..at + 4].copy_from_slice(&ms.to_be_bytes());
+            });
+            log.segments[0].events.truncate(place.1 + 1);
+            match fits {
+                true => drop(good(&log)),
+                false => drop(bad(&log, log.number(place), "watch_differs")),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_threshold_that_was_not_raised_is_named() {
+    let mut node = Node::of_five();
+    for _ in 0..16 {
+        node.refuse(Refusal::VoteForged);
+    }
+    node.lies.lenient = true;
+    let id = node.ask(b"/etc/hosts");
+    for slot in 1..=4 {
+        node.vote(&id, slot, Verdict::Approve);
+    }
+    let granted = *node.log.places(Kind::Granted).last().unwrap();
+    bad(&node.log, node.log.number(granted), "threshold_wrong");
+    // The tally lies about the threshold.
+    let log = with(&node.log, granted, |payload| {
+        payload[32..34].copy_from_slice(&9000u16.to_be_bytes());
+    });
+    bad(&log, log.number(granted), "threshold_not_met");
+    // Fifteen are no burst.
+    let mut node = Node::of_five();
+    for _ in 0..15 {
+        node.refuse(Refusal::VoteForged);
+    }
+    let id = node.ask(b"/etc/hosts");
+    node.approve_by(&id, 5);
+    assert_eq!(good(&node.log).counts.alerts, 0);
+}
+
+#[test]
+fn what_is_restored_is_as_bad_as_it_was() {
+    let mut node = caught();
+    node.checkpoint();
+    node.restart(false);
+    good(&node.log);
+    let eve = *node.log.places(Kind::Reputation).last().unwrap();
+    let number = node.log.number(eve);
+    let log = with(&node.log, eve, |payload| payload[..2].fill(0));
+    bad(&log, number, "restored_reputation");
+    // Bias, agreed, disagreed.
+    for at in [3, 11, 19] {
+        let log = with(&node.log, eve, |payload| payload[at] ^= 1);
+        bad(&log, number, "restored_reputation");
+    }
+    let log = without(&node.log, eve, 1);
+    let clock = *log.places(Kind::Clock).last().unwrap();
+    bad(&log, log.number(clock), "restored_reputation");
+    let quarantined = node.log.places(Kind::Quarantined)[1];
+    let log = without(&node.log, quarantined, 1);
+    let clock = *log.places(Kind::Clock).last().unwrap();
+    bad(&log, log.number(clock), "restored_quarantine");
+    // Once, and of what was there.
+    let mut log = node.log.clone();
+    let copy = log.segments[1].events[quarantined.1].clone();
+    log.segments[1].events.insert(quarantined.1, copy);
+    log.renumber();
+    log.rechain();
+    bad(&log, log.number(quarantined) + 1, "restored_order");
+    let mut other = node.clone();
+    other.restart(false);
+    let mut framed = Node::of_five();
+    let id = framed.ask(b"/etc/hosts");
+    let evidence = framed.equivocate(&id, 5);
+    framed.quarantines.clear();
+    framed.checkpoint();
+    framed.lies.silent = true;
+    let eve = Key::new("eve").id;
+    let record = engine::quarantine::Record::new(&eve, 5, 1);
+    framed.quarantines.insert(eve, (record, evidence.clone()));
+    framed.restart(false);
+    good(&framed.log);
+    let place = framed.log.places(Kind::Quarantined)[1];
+    let log = with(&framed.log, place, |payload| {
+        *payload = other.log.payload(quarantined);
+    });
+    let fault = read(&log.bytes(), false).err().unwrap();
+    assert_eq!(fault.wrong.code, "restored_quarantine", "{fault}");
+    // REPUTATION belongs to a restore.
+    let kept = engine::reputation::Kept::PRISTINE;
+    let header = engine::event::Header {
+        slot: 1,
+        ..node.header(Kind::Reputation, 0)
+    };
+    let number = node.record(header, &encode(&Payload::Reputation(kept)));
+    bad(&node.log, number, "restored_order");
+}
+
+#[test]
+fn a_readmission_without_its_quorum_is_named() {
+    let mut node = caught();
+    let mut alone = node.clone();
+    alone.start_over();
+    let number = alone.readmit(4);
+    bad(&alone.log, number, "not_anchored");
+    node.boot_ms += 900_000;
+    let payload = {
+        let place = node.log.places(Kind::ValidatorAdded)[3];
+        node.log.payload(place)
+    };
+    let number = node.stage(Kind::Readmitted as u16, 0, &payload);
+    bad(&node.log, number, "not_granted");
+    // Who is not quarantined cannot be readmitted; in setup root decides.
+    let mut node = Node::new(3);
+    for (slot, name) in (1..).zip(["alice", "bob", "carol", "dave"]) {
+        node.add(slot, name, 2);
+    }
+    node.policy(POLICY_1);
+    let mut trusted = node.clone();
+    let number = trusted.readmit(4);
+    bad(&trusted.log, number, "validator_trusted");
+    node.agent(9);
+    let id = node.ask(b"/etc/hosts");
+    node.equivocate(&id, 4);
+    node.start_over();
+    // Removal does not help.
+    let mut renewed = node.clone();
+    renewed.remove(4);
+    let number = renewed.add(5, "dave", 2);
+    bad(&renewed.log, number, "validator_quarantined");
+    node.readmit(4);
+    assert_eq!(good(&node.log).counts.readmitted, 1);
+    node.remove(4);
+    node.add(5, "dave", 2);
+    good(&node.log);
+}
+
+/// Reasons of the alerts in a log, in their order.
+fn alerts(node: &Node) -> Vec<u8> {
+    let places = node.log.places(Kind::Alert);
+    let event = |place: &(usize, usize)| &node.log.segments[place.0].events[place.1].0;
+    places.iter().map(|place| event(place)[83]).collect()
+}
+
+#[test]
+fn silence_is_heard_and_does_not_raise_governance() {
+    let mut node = Node::of_five();
+    for path in [&b"/etc/a"[..], b"/etc/b", b"/etc/c"] {
+        let id = node.ask(path);
+        node.vote(&id, 1, Verdict::Approve);
+        node.vote(&id, 2, Verdict::Approve);
+        node.boot_ms += 600_000;
+        node.decide(&id, Kind::Expired);
+    }
+    let raised = node.ask(b"/etc/hosts");
+    assert_eq!(alerts(&node), [3]);
+    let governed = node.ask_policy(POLICY_2);
+    for id in [&raised, &governed] {
+        node.approve_by(id, 5);
+    }
+    assert!(node.requests[&raised].is_open);
+    assert!(!node.requests[&governed].is_open);
+    good(&node.log);
+    // When Eve is back, it ends.
+    node.vote(&raised, 5, Verdict::Approve);
+    assert!(!node.requests[&raised].is_open);
+    node.boot_ms += 900_000;
+    let later = node.ask(b"/etc/hosts.deny");
+    assert_eq!(node.log.places(Kind::Calm).len(), 1);
+    node.approve_by(&later, 5);
+    assert!(!node.requests[&later].is_open);
+    good(&node.log);
+}
+
+#[test]
+fn suspicion_is_computed_from_every_decision() {
+    let mut node = Node::of_five();
+    let mut decisions = 0u32;
+    while alerts(&node).is_empty() {
+        decisions += 1;
+        assert!(decisions < 200, "Eve may disagree for ever");
+        let id = node.ask(format!("/etc/{decisions}").as_bytes());
+        node.vote(&id, 5, Verdict::Deny);
+        node.approve_by(&id, 5);
+        if alerts(&node).is_empty() {
+            node.spend(&id);
+            node.spend(&id);
+        }
+        node.boot_ms += 120_000;
+    }
+    assert_eq!(alerts(&node), [4]);
+    good(&node.log);
+    // A decision more or less, and it comes at another time.
+    let place = first(&node.log, Kind::Alert);
+    let early = without(&node.log, place, 2);
+    bad(&early, early.number(place), "alert_missing");
+    node.checkpoint();
+    node.restart(false);
+    let history = good(&node.log);
+    assert_eq!(history.counts.alerts, 1);
+    assert!(node.reputations[&5].score < 5000);
+}
+
+/// Dave's vote, and one that he signed before it and that regresses against it, as the network may deliver them.
+fn regressing(node: &mut Node) -> ([u8; 32], [u8; 32], Vec<u8>) {
+    let first = node.ask(b"/etc/hosts");
+    let second = node.ask(b"/etc/group");
+    // It claims a vote of Alice that this node has not seen, and then comes one that does not.
+    let mut clock = node.validators[&4].last.clone();
+    assert!(clock.next_vote(4, node.requests[&second].created));
+    assert!(clock.set(1, node.validators[&1].last.get(1) + 1));
+    let early = node.signed(&second, "dave", Verdict::Approve, &clock, "");
+    (first, second, early)
+}
+
+#[test]
+fn a_contradiction_that_the_node_lets_pass_is_named() {
+    // A vote that is held contradicts one that was accepted: it has a smaller entry.
+    let mut node = Node::of_five();
+    let (first, second, _) = regressing(&mut node);
+    node.vote(&first, 4, Verdict::Approve);
+    let mut clock = node.validators[&4].last.clone();
+    assert!(clock.set(1, 1));
+    // The same own entry, and another request: a fork. The kernel refuses it as too old, and quarantines Dave.
+    let fork = node.signed(&second, "dave", Verdict::Approve, &clock, "");
+    let mut wrong = node.clone();
+    let number = wrong.hold(&second, 4, Verdict::Approve, &fork);
+    bad(&wrong.log, number, "clock_not_later");
+    // Two that are held contradict each other.
+    let mut node = Node::of_five();
+    let (first, second, early) = regressing(&mut node);
+    node.hold(&second, 4, Verdict::Approve, &early);
+    let mut clock = node.validators[&4].last.clone();
+    assert!(clock.next_vote(4, node.requests[&first].created));
+    assert!(clock.set(2, 1));
+    let other = node.signed(&first, "dave", Verdict::Approve, &clock, "");
+    let mut two = deaf(&node);
+    let number = two.hold(&first, 4, Verdict::Approve, &other);
+    bad(&two.log, number, "contradiction_missed");
+    let mut two = node.clone();
+    two.hold(&first, 4, Verdict::Approve, &other);
+    convicted(&two);
+    // A vote is accepted that a held one contradicts.
+    let mut wrong = deaf(&node);
+    wrong.vote(&first, 4, Verdict::Approve);
+    bad(&wrong.log, last(&wrong), "contradiction_missed");
+    node.vote(&first, 4, Verdict::Approve);
+    convicted(&node);
+}
+
+/// The same node, which compares no vote with those that are held.
+fn deaf(node: &Node) -> Node {
+    let mut node = node.clone();
+    node.lies.deaf = true;
+    node
+}
+
+/// Demands that the second of two votes of Dave was refused, and Dave quarantined.
+#[track_caller]
+fn convicted(node: &Node) {
+    let counts = good(&node.log).counts;
+    assert_eq!((counts.held, counts.votes, counts.quarantined), (1, 0, 1));
+}
+
+#[test]
+fn a_held_vote_is_compared_for_as_long_as_it_is_certainly_held() {
+    let mut node = Node::of_five();
+    let (first, second, early) = regressing(&mut node);
+    node.hold(&second, 4, Verdict::Approve, &early);
+    // VOTE is stamped 10 ms after what comes before it.
+    let expires_ms = node.requests[&second].expires_ms - 10;
+    for (ms, code) in [
+        (expires_ms - 10_000, Some("contradiction_missed")),
+        (expires_ms - 9_999, None),
+        (expires_ms, None),
+    ] {
+        let mut node = deaf(&node);
+        node.boot_ms = ms;
+        node.vote(&first, 4, Verdict::Approve);
+        let found = read(&node.log.bytes(), false).err();
+        assert_eq!(found.map(|fault| fault.wrong.code), code, "{ms}");
+    }
+    // The request is withdrawn, so the vote on it is let go.
+    let mut withdrawn = node.clone();
+    withdrawn.record(withdrawn.about(&second, Kind::Cancelled, 1), &[]);
+    withdrawn.requests.get_mut(&second).unwrap().is_open = false;
+    withdrawn.vote(&first, 4, Verdict::Approve);
+    assert_eq!(good(&withdrawn.log).counts.votes, 1);
+    // A later vote overtakes it: then the verdict may be another one.
+    node.vote(&first, 1, Verdict::Approve);
+    let mut clock = node.validators[&4].last.clone();
+    assert!(clock.set(4, 1));
+    assert!(clock.next_vote(4, node.requests[&first].created));
+    assert!(clock.set(NODE_SLOT, node.requests[&second].created));
+    assert!(clock.set(1, 1));
+    let later = node.signed(&first, "dave", Verdict::Approve, &clock, "");
+    node.cast(&first, 4, Verdict::Approve, &later);
+    node.vote(&second, 4, Verdict::Deny);
+    assert_eq!(good(&node.log).counts.votes, 3);
+}
+
+#[test]
+fn what_a_readmitted_validator_said_before_is_forgotten() {
+    let mut node = Node::of_five();
+    let first = node.ask(b"/etc/hosts");
+    let before = node.ballot_paper(&first, 4, Verdict::Approve);
+    let second = node.ask(b"/etc/group");
+    // The same own entry on another request: a fork.
+    let fork = node.ballot_paper(&second, 4, Verdict::Approve);
+    let [before, after] = [&before, &fork].map(|record| VoteRecord::decode(record).unwrap());
+    let mut said = Said::default();
+    said.accept(node.boot_ms, &before).unwrap();
+    let fault = said.hold(node.boot_ms, &after, &fork).unwrap_err();
+    assert_eq!(fault.code, "contradiction_missed");
+    said.forget(4);
+    said.hold(node.boot_ms, &after, &fork).unwrap();
+    // Held votes are forgotten, too, and other validators are not.
+    assert!(said.accept(node.boot_ms, &before).is_err());
+    said.forget(5);
+    assert!(said.accept(node.boot_ms, &before).is_err());
+    said.forget(4);
+    said.accept(node.boot_ms, &before).unwrap();
+
+    // Whoever comes back votes, and is held, as everybody does.
+    let mut node = caught();
+    node.boot_ms += 900_000;
+    node.readmit_by_quorum(4);
+    let (first, second, early) = regressing(&mut node);
+    node.hold(&second, 4, Verdict::Approve, &early);
+    good(&node.log);
+    let mut wrong = deaf(&node);
+    wrong.vote(&first, 4, Verdict::Approve);
+    bad(&wrong.log, last(&wrong), "contradiction_missed");
+}
+
+#[test]
+fn a_log_with_gaps_has_its_evidence_verified() {
+    let node = caught();
+    let place = first(&node.log, Kind::Quarantined);
+    let cut = |log: &Log| {
+        let mut log = log.clone();
+        let segment = &mut log.segments[0];
+        segment.chain = segment.events[9].1;
+        segment.events.drain(..10);
+        log
+    };
+    let history = read(&cut(&node.log).bytes(), true).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!((history.counts.quarantined, history.counts.alerts), (1, 0));
+    let number = node.log.number(place);
+    let forged = with(&node.log, place, |payload| {
+        let at = payload.len() - 1;
+        payload[at] ^= 1;
+    });
+    let fault = read(&cut(&forged).bytes(), true).err().unwrap();
+    assert_eq!(
+        (fault.wrong.code, fault.event),
+        ("evidence_forged", Some(number))
+    );
+    // A load that goes on from nobody knows what: its quarantine and reputations are taken as told.
+    let mut node = byzantine();
+    node.log.segments.remove(0);
+    let epochs = unfounded(&node.log);
+    assert_eq!(epochs.len(), 1);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(24))]
 
     #[test]
     fn no_changed_byte_of_a_long_history_goes_unnoticed(at in 0usize..1 << 20, mask in 1u8..) {
-        static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-        let bytes = BYTES.get_or_init(|| everything().log.bytes());
-        let mut changed = bytes.clone();
-        let at = at % changed.len();
-        changed[at] ^= mask;
-        proptest::prop_assert!(read(&changed, false).is_err());
+        static BYTES: std::sync::OnceLock<[Vec<u8>; 2]> = std::sync::OnceLock::new();
+        for bytes in BYTES.get_or_init(|| [everything().log.bytes(), byzantine().log.bytes()]) {
+            let mut changed = bytes.clone();
+            let at = at % changed.len();
+            changed[at] ^= mask;
+            proptest::prop_assert!(read(&changed, false).is_err());
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@
 // Each test that includes this uses another part of it, so an `expect` would not be fulfilled in every one.
 #![allow(dead_code)]
 
+mod watched;
+
 use std::collections::BTreeMap;
 
 use engine::{
     anchor,
+    byzantine::contradiction,
     clock::{
         first_number,
         Chain,
@@ -22,8 +25,11 @@ use engine::{
         Event,
         Header,
         Kind,
-        Payload,
-        Tally, //
+        Payload, //
+    },
+    evidence::{
+        self,
+        Evidence, //
     },
     governance::{
         Detail,
@@ -31,12 +37,15 @@ use engine::{
         ValidatorRecord, //
     },
     op::Op,
+    policy::Policy,
+    quarantine::Record,
     quorum::{
         Ballot,
         Outcome,
         Verdict, //
     },
     refusal::Refusal,
+    reputation::Kept,
     request::{
         self,
         Binding,
@@ -46,7 +55,12 @@ use engine::{
     },
     vote::{
         self,
-        Vote, //
+        Vote,
+        VoteRecord, //
+    },
+    watch::{
+        Rules,
+        Turn, //
     },
     wire::Digest, //
 };
@@ -56,6 +70,10 @@ use p256::ecdsa::{
     SigningKey, //
 };
 use sha2::Digest as _;
+use watched::{
+    Told,
+    Watched, //
+};
 
 pub(crate) struct Sha256;
 
@@ -228,6 +246,24 @@ pub(crate) struct Asked {
     pub(crate) expires_ms: u64,
     pub(crate) uses: u16,
     pub(crate) ballot: Ballot,
+    /// Number of its GRANTED event.
+    pub(crate) given: u64,
+    pub(crate) is_open: bool,
+}
+
+/// What a node does that is not as it should be.
+#[derive(Clone, Default)]
+pub(crate) struct Lies {
+    /// No ALERT and no CALM is recorded.
+    pub(crate) silent: bool,
+    /// Thresholds are those of the rules, whatever has happened.
+    pub(crate) lenient: bool,
+    /// A quarantine has no consequences.
+    pub(crate) toothless: bool,
+    /// Its state says that every reputation is as at first.
+    pub(crate) praising: bool,
+    /// No vote is compared with those that are held.
+    pub(crate) deaf: bool,
 }
 
 /// A node in miniature.
@@ -247,6 +283,14 @@ pub(crate) struct Node {
     pub(crate) validators: BTreeMap<u16, Enrolled>,
     pub(crate) requests: BTreeMap<[u8; 32], Asked>,
     pub(crate) uses_left: BTreeMap<[u8; 32], u16>,
+    /// Slots and records of the votes that were held in this load.
+    held: Vec<(u16, Vec<u8>)>,
+    /// Who was quarantined, on which evidence.
+    pub(crate) quarantines: BTreeMap<[u8; 32], (Record, Vec<u8>)>,
+    /// Reputations at the last STAGED.
+    pub(crate) reputations: BTreeMap<u16, Kept>,
+    pub(crate) lies: Lies,
+    watched: Watched,
     /// Counter, head and anchor of the last state.
     pub(crate) state: Option<(u64, [u8; 32], [u8; 32])>,
     pub(crate) nonce: u8,
@@ -274,6 +318,11 @@ impl Node {
             validators: BTreeMap::new(),
             requests: BTreeMap::new(),
             uses_left: BTreeMap::new(),
+            held: Vec::new(),
+            quarantines: BTreeMap::new(),
+            reputations: BTreeMap::new(),
+            lies: Lies::default(),
+            watched: Watched::new(),
             state: None,
             nonce: 0,
         };
@@ -288,6 +337,8 @@ impl Node {
         self.boot_ms = 1000;
         self.requests.clear();
         self.uses_left.clear();
+        self.held.clear();
+        self.watched = Watched::new();
         self.log.segments.push(Segment {
             node: self.id,
             epoch: self.epoch,
@@ -356,10 +407,51 @@ impl Node {
         })
     }
 
-    /// POLICY.
+    /// POLICY, and WATCH.
     pub(crate) fn policy(&mut self, text: &'static str) -> u64 {
         self.policy = Some(text);
-        Self::with_policy(text, |payload| self.plain(Kind::Policy, 0, payload))
+        let number = Self::with_policy(text, |payload| self.plain(Kind::Policy, 0, payload));
+        self.watch();
+        number
+    }
+
+    /// What the policy in force allows.
+    fn drawn(&self) -> Rules {
+        let policy = Policy::parse(self.policy.unwrap().as_bytes()).unwrap();
+        // As random as a test may be.
+        let digest = Sha256::sha256(&[b"windows", &self.clock.get(NODE_SLOT).to_be_bytes()]);
+        let word = |at: usize| u32::from_be_bytes(digest[at..at + 4].try_into().unwrap());
+        Rules::draw(&policy.adaptive(), [word(0), word(4), word(8)])
+    }
+
+    /// WATCH.
+    fn watch(&mut self) {
+        let rules = self.drawn();
+        self.record(self.header(Kind::Watch, 0), &encode(&Payload::Watch(rules)));
+        self.watched.tell(Told::Rules(rules));
+    }
+
+    /// ALERT or CALM, and WATCH.
+    pub(crate) fn turn(&mut self, turn: Turn) -> u64 {
+        let (kind, reason) = match turn {
+            Turn::Alert(reason) => (Kind::Alert, reason),
+            Turn::Calm(reason) => (Kind::Calm, reason),
+        };
+        let number = self.record(self.header(kind, reason as u16), &[]);
+        self.watched.tell(Told::Turned(turn, number, self.boot_ms));
+        self.watch();
+        number
+    }
+
+    /// Records what is due before the next event.
+    pub(crate) fn catch_up(&mut self) {
+        // The next event is 10 ms later.
+        while let Some(turn) = self.watched.watch().due(self.boot_ms + 10) {
+            if self.lies.silent {
+                return;
+            }
+            self.turn(turn);
+        }
     }
 
     fn validator_payload(slot: u16, name: &str, weight: u32) -> Vec<u8> {
@@ -388,7 +480,10 @@ impl Node {
             slot,
             ..self.header(Kind::ValidatorAdded, 0)
         };
-        self.record(header, &payload)
+        let number = self.record(header, &payload);
+        self.watched
+            .tell(Told::Enrolled(slot, weight, self.boot_ms));
+        number
     }
 
     /// VALIDATOR_REMOVED.
@@ -399,6 +494,7 @@ impl Node {
             slot,
             ..self.header(Kind::ValidatorRemoved, 0)
         };
+        self.watched.tell(Told::Removed(slot));
         self.record(header, &payload)
     }
 
@@ -424,6 +520,14 @@ impl Node {
             result,
             change,
         });
+        if kind != Kind::Restored as u16 {
+            let reputations = self.watched.watch().reputations();
+            self.reputations = self
+                .validators
+                .keys()
+                .map(|&slot| (slot, reputations.of(slot).kept))
+                .collect();
+        }
         self.record(self.header(Kind::Staged, kind), &payload)
     }
 
@@ -527,6 +631,7 @@ impl Node {
         content: &[u8; 32],
         facts: &[Fact<'_>],
     ) -> [u8; 32] {
+        self.catch_up();
         self.nonce += 1;
         let created = self.clock.get(NODE_SLOT) + 1;
         let expires_ms = self.boot_ms + 600_000;
@@ -575,7 +680,12 @@ impl Node {
         };
         self.record(header, &out);
         let total = self.total().max(1);
-        let ballot = Ballot::new(threshold_bp, total).unwrap();
+        let mut ballot = Ballot::new(threshold_bp, total).unwrap();
+        self.raise(&mut ballot, threshold_bp, created, op);
+        for (slot, weight) in self.barred() {
+            ballot.bar(slot, weight);
+        }
+        let denied = ballot.outcome() == Outcome::Denied;
         self.requests.insert(
             id,
             Asked {
@@ -588,9 +698,37 @@ impl Node {
                 expires_ms,
                 uses,
                 ballot,
+                given: 0,
+                is_open: true,
             },
         );
+        if denied {
+            self.decide(&id, Kind::Denied);
+        }
         id
+    }
+
+    /// Raises the threshold of a request to what alerts make of it.
+    fn raise(&self, ballot: &mut Ballot, threshold_bp: u16, created: u64, op: Op) {
+        let governance = op.is_governance();
+        let watch = self.watched.watch();
+        if !self.lies.lenient {
+            ballot.raise_to(watch.threshold(threshold_bp, created, governance));
+        }
+    }
+
+    /// Slots and weights of the quarantined.
+    fn barred(&self) -> Vec<(u16, u32)> {
+        self.validators
+            .values()
+            .filter(|of| self.is_quarantined(&of.name))
+            .map(|of| (of.slot, of.weight))
+            .collect()
+    }
+
+    fn is_quarantined(&self, name: &str) -> bool {
+        let case = self.quarantines.get(&Key::new(name).id);
+        case.is_some_and(|(record, _)| record.is_quarantined() && !self.lies.toothless)
     }
 
     /// The header of an event about a request.
@@ -624,6 +762,7 @@ impl Node {
         reason: &str,
     ) -> Vec<u8> {
         let key = Key::new(name);
+        let known = self.validators.values().find(|of| of.name == name);
         let mut bytes = [0; 2048];
         let mut writer = engine::wire::Writer::new(&mut bytes);
         clock.encode(&mut writer).unwrap();
@@ -634,6 +773,7 @@ impl Node {
             request: id,
             validator: &key.id,
             verdict,
+            slot: known.map_or(1, |of| of.slot),
             expires_ms: self.requests[id].expires_ms,
             reason_digest: &vote::reason_digest::<Sha256>(reason),
             clock: ClaimedClock::decode(&entries).unwrap(),
@@ -652,20 +792,32 @@ impl Node {
         self.cast(id, slot, verdict, &record);
     }
 
-    /// Records a vote whatever is in it, and the decision that the weights bring.
+    /// Records a vote whatever is in it, and the decision that the weights bring; or a quarantine, when a held vote contradicts
+    /// it.
     pub(crate) fn cast(&mut self, id: &[u8; 32], slot: u16, verdict: Verdict, record: &[u8]) {
+        if self.convict(slot, record).is_some() {
+            return;
+        }
+        self.catch_up();
         let header = Header {
             slot,
             ..self.about(id, Kind::Vote, verdict as u16)
         };
         self.record(header, record);
-        let clock = vote::VoteRecord::decode(record).unwrap().vote.clock;
+        let clock = VoteRecord::decode(record).unwrap().vote.clock;
         let _ = self.clock.set(slot, clock.get(slot));
         let enrolled = self.validators.get_mut(&slot).unwrap();
         enrolled.last.decode(clock.as_bytes()).unwrap();
         let weight = enrolled.weight;
-        let asked = self.requests.get_mut(id).unwrap();
-        match asked.ballot.cast(slot, weight, verdict).unwrap() {
+        self.watched.tell(Told::Voted(slot, *id, self.boot_ms));
+        let asked = &self.requests[id];
+        let mut ballot = asked.ballot.clone();
+        ballot.cast(slot, weight, verdict).unwrap();
+        let terms = request::Request::decode(&asked.encoding).unwrap().binding;
+        self.raise(&mut ballot, terms.threshold_bp, asked.created, asked.op);
+        let outcome = ballot.outcome();
+        self.requests.get_mut(id).unwrap().ballot = ballot;
+        match outcome {
             Outcome::Open => {}
             Outcome::Granted => {
                 self.decide(id, Kind::Granted);
@@ -678,13 +830,211 @@ impl Node {
 
     /// GRANTED, DENIED or EXPIRED, as the weights are.
     pub(crate) fn decide(&mut self, id: &[u8; 32], kind: Kind) {
-        let ballot = &self.requests[id].ballot;
-        let payload = encode(&Payload::Tally(Tally {
-            approve: ballot.approve(),
-            deny: ballot.deny(),
-            total: ballot.total(),
-        }));
-        self.record(self.about(id, kind, 0), &payload);
+        let ballot = self.requests[id].ballot.clone();
+        let payload = encode(&Payload::Tally(ballot.tally()));
+        let number = self.record(self.about(id, kind, 0), &payload);
+        let decided = kind != Kind::Expired;
+        self.watched
+            .tell(Told::Ended(Box::new(ballot), decided, self.boot_ms));
+        let asked = self.requests.get_mut(id).unwrap();
+        asked.given = number;
+        asked.is_open = false;
+    }
+
+    /// HELD; or a quarantine, when another held vote contradicts this one. Returns the event's number.
+    pub(crate) fn hold(
+        &mut self,
+        id: &[u8; 32],
+        slot: u16,
+        verdict: Verdict,
+        record: &[u8],
+    ) -> u64 {
+        if let Some(number) = self.convict(slot, record) {
+            return number;
+        }
+        self.held.push((slot, record.to_vec()));
+        self.catch_up();
+        let header = Header {
+            slot,
+            ..self.about(id, Kind::Held, verdict as u16)
+        };
+        self.record(header, record)
+    }
+
+    /// Quarantines a validator whose vote a held one contradicts, and refuses the vote. Returns the number of QUARANTINED.
+    fn convict(&mut self, slot: u16, record: &[u8]) -> Option<u64> {
+        let vote = VoteRecord::decode(record).unwrap().signed_vote();
+        let contradicts = |other: &&(u16, Vec<u8>)| {
+            let other = VoteRecord::decode(&other.1).unwrap().signed_vote();
+            self.is_held(&other.vote) && contradiction(&other, &vote).is_some()
+        };
+        let mut held = self.held.iter().filter(|held| held.0 == slot);
+        let other = held.find(contradicts)?.1.clone();
+        if self.lies.deaf {
+            return None;
+        }
+        let name = self.validators[&slot].name.clone();
+        let evidence = self.evidence(&name, &other, record);
+        let number = self.quarantine(slot, &evidence);
+        self.refuse(Refusal::VoteQuarantined);
+        Some(number)
+    }
+
+    /// Whether a vote that was held can still be accepted: the others are let go.
+    fn is_held(&self, vote: &Vote<'_>) -> bool {
+        let asked = &self.requests[vote.request];
+        asked.is_open
+            && !asked.ballot.has_voted(vote.slot)
+            && vote.expires_ms >= self.boot_ms
+            && vote.own() > self.validators[&vote.slot].last.get(vote.slot)
+    }
+
+    /// VOTE_REFUSED.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) -> u64 {
+        self.catch_up();
+        let number = self.record(self.header(Kind::VoteRefused, refusal.code()), &[]);
+        self.watched.tell(Told::Refused(refusal, self.boot_ms));
+        number
+    }
+
+    /// Evidence of two vote records.
+    pub(crate) fn evidence(&self, name: &str, a: &[u8], b: &[u8]) -> Vec<u8> {
+        let [a, b] = [a, b].map(|record| VoteRecord::decode(record).unwrap().signed_vote());
+        let mut out = vec![0; evidence::MAX_LEN];
+        let key = Key::new(name).public;
+        let length = evidence::encode::<Sha256>(&key, &a, &b, &mut out).unwrap();
+        out.truncate(length);
+        out
+    }
+
+    /// Only QUARANTINED.
+    pub(crate) fn record_quarantine(&mut self, slot: u16, evidence: &[u8]) -> u64 {
+        let header = Header {
+            slot,
+            // The kind of the fault follows the magic.
+            ..self.header(Kind::Quarantined, u16::from(evidence[8]))
+        };
+        self.record(header, evidence)
+    }
+
+    /// QUARANTINED, and everything that follows from it. Returns its number.
+    pub(crate) fn quarantine(&mut self, slot: u16, evidence: &[u8]) -> u64 {
+        let number = self.record_quarantine(slot, evidence);
+        let id = Key::new(&self.validators[&slot].name).id;
+        let case = self.quarantines.entry(id);
+        let (record, kept) = case.or_insert_with(|| (Record::new(&id, slot, number), Vec::new()));
+        record.quarantine(slot, number);
+        *kept = evidence.to_vec();
+        self.watched.tell(Told::Quarantined(slot, self.boot_ms));
+        if self.lies.toothless {
+            return number;
+        }
+        let weight = self.validators[&slot].weight;
+        for asked in self.requests.values_mut() {
+            asked.ballot.bar(slot, weight);
+        }
+        for id in self.open() {
+            if self.requests[&id].ballot.outcome() == Outcome::Denied {
+                self.decide(&id, Kind::Denied);
+            }
+        }
+        for id in self.grants() {
+            if !self.requests[&id].ballot.is_backed() {
+                self.uses_left.insert(id, 0);
+                self.record(self.about(&id, Kind::GrantEnded, 6), &[]);
+            }
+        }
+        self.catch_up();
+        number
+    }
+
+    /// A vote that contradicts the last one on a request: the verdict is the other one.
+    pub(crate) fn contradict(&self, id: &[u8; 32], slot: u16, last: &[u8]) -> Vec<u8> {
+        let verdict = match VoteRecord::decode(last).unwrap().vote.verdict {
+            Verdict::Approve => Verdict::Deny,
+            Verdict::Deny => Verdict::Approve,
+        };
+        self.ballot_paper(id, slot, verdict)
+    }
+
+    /// Votes, and contradicts that: QUARANTINED and what follows.
+    pub(crate) fn equivocate(&mut self, id: &[u8; 32], slot: u16) -> Vec<u8> {
+        let first = self.ballot_paper(id, slot, Verdict::Approve);
+        self.cast(id, slot, Verdict::Approve, &first);
+        let second = self.contradict(id, slot, &first);
+        let name = self.validators[&slot].name.clone();
+        let evidence = self.evidence(&name, &first, &second);
+        self.quarantine(slot, &evidence);
+        evidence
+    }
+
+    /// The open requests, in the order of their making.
+    fn open(&self) -> Vec<[u8; 32]> {
+        let open = self.requests.iter().filter(|(_, asked)| asked.is_open);
+        let mut list: Vec<_> = open.map(|(id, asked)| (asked.created, *id)).collect();
+        list.sort_unstable();
+        list.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The grants, in the order of their making.
+    fn grants(&self) -> Vec<[u8; 32]> {
+        let live = self.uses_left.iter().filter(|(_, left)| **left > 0);
+        let mut list: Vec<_> = live.map(|(id, _)| (self.requests[id].given, *id)).collect();
+        list.sort_unstable();
+        list.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Ends every request and grant, since the validators change.
+    pub(crate) fn start_over(&mut self) {
+        for id in self.open() {
+            self.record(self.about(&id, Kind::Cancelled, 3), &[]);
+            self.requests.get_mut(&id).unwrap().is_open = false;
+        }
+        for id in self.grants() {
+            self.record(self.about(&id, Kind::GrantEnded, 5), &[]);
+            self.uses_left.insert(id, 0);
+        }
+    }
+
+    /// READMITTED. Returns its number.
+    pub(crate) fn readmit(&mut self, slot: u16) -> u64 {
+        let of = self.validators[&slot].clone();
+        let payload = Self::validator_payload(slot, &of.name, of.weight);
+        let header = Header {
+            slot,
+            ..self.header(Kind::Readmitted, 0)
+        };
+        let number = self.record(header, &payload);
+        self.watched.tell(Told::Readmitted(slot, self.boot_ms));
+        if let Some((record, evidence)) = self.quarantines.get_mut(&Key::new(&of.name).id) {
+            let of = std::mem::take(evidence);
+            let of = Evidence::decode::<Sha256>(&of).unwrap();
+            record.readmit(&self.id, number, &of).unwrap();
+        }
+        number
+    }
+
+    /// Readmits a validator as a quorum allows, in which everybody else votes.
+    pub(crate) fn readmit_by_quorum(&mut self, slot: u16) -> u64 {
+        let of = self.validators[&slot].clone();
+        let id = self.ask_detail(&Detail::ReadmitValidator { name: &of.name });
+        self.approve_by(&id, slot);
+        self.spend(&id);
+        if self.epoch > 0 {
+            let change = Self::validator_payload(slot, &of.name, of.weight);
+            self.anchored(Kind::Readmitted, 0, &change);
+        }
+        self.start_over();
+        self.readmit(slot)
+    }
+
+    /// Everybody but the validator in a slot approves, until that is enough.
+    pub(crate) fn approve_by(&mut self, id: &[u8; 32], but: u16) {
+        for slot in 1..=u16::try_from(self.validators.len()).unwrap() {
+            if slot != but && self.requests[id].is_open {
+                self.vote(id, slot, Verdict::Approve);
+            }
+        }
     }
 
     /// USED, and GRANT_ENDED after the last use.
@@ -854,6 +1204,8 @@ impl Node {
         self.epoch = found + 1;
         self.policy = None;
         self.validators.clear();
+        self.quarantines.clear();
+        self.reputations.clear();
         self.clock = NodeClock::new();
         self.load(&NO_HEAD);
         let change = encode(&Payload::Recovered {
@@ -883,9 +1235,31 @@ impl Node {
             if of.last.count() > 0 {
                 self.record_clock(slot, &of.last);
             }
+            self.repeat_standing(slot, &of.name);
         }
         let clock = self.clock.clone();
         self.record_clock(NODE_SLOT, &clock);
+    }
+
+    /// REPUTATION, if it is not as at first, and QUARANTINED.
+    fn repeat_standing(&mut self, slot: u16, name: &str) {
+        let known = self.reputations.get(&slot).copied();
+        if let Some(kept) = known.filter(|kept| *kept != Kept::PRISTINE) {
+            let header = Header {
+                slot,
+                ..self.header(Kind::Reputation, 0)
+            };
+            self.record(header, &encode(&Payload::Reputation(kept)));
+            self.watched.tell(Told::RestoredReputation(slot, kept));
+        }
+        if self.is_quarantined(name) {
+            let id = Key::new(name).id;
+            let evidence = self.quarantines[&id].1.clone();
+            let number = self.record_quarantine(slot, &evidence);
+            let case = self.quarantines.get_mut(&id).unwrap();
+            case.0.quarantine(slot, number);
+            self.watched.tell(Told::RestoredQuarantined(slot));
+        }
     }
 
     fn record_clock(&mut self, slot: u16, clock: &NodeClock) {
@@ -951,11 +1325,7 @@ pub(crate) fn everything() -> Node {
     assert!(clock.next_vote(2, node.requests[&held].created));
     assert!(clock.set(1, node.validators[&1].last.get(1) + 1));
     let early = node.signed(&held, "bob", Verdict::Approve, &clock, "");
-    let header = Header {
-        slot: 2,
-        ..node.about(&held, Kind::Held, 1)
-    };
-    node.record(header, &early);
+    node.hold(&held, 2, Verdict::Approve, &early);
     node.vote(&held, 1, Verdict::Approve);
     node.cast(&held, 2, Verdict::Approve, &early);
     for slot in 3..=4 {
@@ -964,6 +1334,71 @@ pub(crate) fn everything() -> Node {
     node.spend(&held);
     node.remove_by_quorum(4);
     node.agent(10);
+    node
+}
+
+impl Node {
+    /// A sealed node with five validators of weight 2, before any request.
+    pub(crate) fn of_five() -> Self {
+        let mut node = Self::new(3);
+        for (slot, name) in (1..).zip(["alice", "bob", "carol", "dave", "eve"]) {
+            node.add(slot, name, 2);
+        }
+        node.policy(POLICY_1);
+        node.seal();
+        node.agent(9);
+        node
+    }
+}
+
+/// Dave is caught with two verdicts on one request.
+pub(crate) fn caught() -> Node {
+    let mut node = Node::of_five();
+    // Eve is overruled.
+    let granted = node.ask(b"/etc/hosts");
+    node.vote(&granted, 5, Verdict::Deny);
+    for slot in 1..=4 {
+        node.vote(&granted, slot, Verdict::Approve);
+    }
+    node.spend(&granted);
+    let open = node.ask(b"/etc/group");
+    node.vote(&open, 1, Verdict::Approve);
+    let hopeless = node.ask(b"/etc/shadow");
+    node.vote(&hopeless, 2, Verdict::Deny);
+    // The grant ends, since Dave was one of those who approved, and the request that Bob has denied is denied.
+    node.equivocate(&open, 4);
+    // While the threshold is 90 % nothing can be approved without Dave.
+    node.ask(b"/etc/motd");
+    node.vote(&open, 2, Verdict::Approve);
+    node
+}
+
+/// A history of a quarantine: an alert that raises thresholds, its end, a restart, a readmission, another restart.
+pub(crate) fn byzantine() -> Node {
+    let mut node = caught();
+    // Longer than `quiet` with all of its `jitter`.
+    node.boot_ms += 900_000;
+    let calm = node.ask(b"/etc/issue");
+    node.approve_by(&calm, 4);
+    node.spend(&calm);
+    node.checkpoint();
+    node.restart(false);
+    node.agent(9);
+    node.readmit_by_quorum(4);
+    let again = node.ask(b"/etc/hosts");
+    node.vote(&again, 4, Verdict::Approve);
+    node.checkpoint();
+    node.restart(false);
+    node.agent(9);
+    // Sixteen invalid votes are a burst.
+    for _ in 0..16 {
+        node.refuse(Refusal::VoteForged);
+    }
+    let raised = node.ask(b"/etc/group");
+    for slot in 1..=5 {
+        node.vote(&raised, slot, Verdict::Approve);
+    }
+    node.spend(&raised);
     node
 }
 
@@ -998,7 +1433,7 @@ impl Node {
             for (event, _) in &segment.events {
                 let event = Event::decode(event).unwrap();
                 if event.header.kind == Kind::Vote && event.header.slot == slot {
-                    let record = vote::VoteRecord::decode(event.payload).unwrap();
+                    let record = VoteRecord::decode(event.payload).unwrap();
                     entries.push(record.vote.clock.get(NODE_SLOT));
                 }
             }
@@ -1121,8 +1556,25 @@ impl Node {
                     clock: &of.last,
                 });
         writer.validators(validators).unwrap();
-        writer.slots(15).unwrap();
+        let used = self
+            .validators
+            .keys()
+            .fold(0, |used, slot| used | (1 << (slot - 1)));
+        writer.slots(used).unwrap();
         writer.clock(&clock).unwrap();
+        let mut cases: Vec<_> = self.quarantines.values().collect();
+        cases.sort_by_key(|(record, _)| record.slot());
+        let kept = cases
+            .into_iter()
+            .map(|(record, evidence)| engine::state::Kept {
+                record: record.clone(),
+                evidence,
+            });
+        writer.quarantine(kept).unwrap();
+        let told = self.reputations.iter().filter(|_| !self.lies.praising);
+        writer
+            .reputation(told.map(|(&slot, &kept)| (slot, kept)))
+            .unwrap();
         let length = writer.finish::<Sha256>(|_| [0; 32]).unwrap();
         out.truncate(length);
         out
