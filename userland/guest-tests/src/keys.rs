@@ -3,9 +3,13 @@
 //! Test validators: deterministic keys, and signatures good and bad.
 
 use p256::ecdsa::{
-    signature::hazmat::PrehashSigner,
+    signature::hazmat::{
+        PrehashSigner,
+        PrehashVerifier, //
+    },
     Signature,
-    SigningKey, //
+    SigningKey,
+    VerifyingKey, //
 };
 use sha2::{
     Digest,
@@ -19,6 +23,17 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
         digest.update(part);
     }
     digest.finalize().into()
+}
+
+/// Whether a DER signature of `message` verifies under the public key `point`.
+pub fn verifies(point: &[u8], message: &[u8], der: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (
+        VerifyingKey::from_sec1_bytes(point),
+        Signature::from_der(der),
+    ) else {
+        return false;
+    };
+    key.verify_prehash(&sha256(&[message]), &signature).is_ok()
 }
 
 /// A validator whose key is a function of its name.
@@ -84,18 +99,13 @@ mod tests {
 
     #[test]
     fn the_two_signatures_differ_and_verify() {
-        use p256::ecdsa::signature::hazmat::PrehashVerifier;
         let validator = Validator::test(1);
         let low = validator.sign(b"text");
         let high = validator.sign_high_s(b"text");
         assert_ne!(low, high);
         for der in [low, high] {
-            let signature = Signature::from_der(&der).expect("valid DER");
-            validator
-                .key
-                .verifying_key()
-                .verify_prehash(&sha256(&[b"text"]), &signature)
-                .expect("both verify mathematically");
+            assert!(verifies(&validator.point(), b"text", &der));
+            assert!(!verifies(&validator.point(), b"tex", &der));
         }
     }
 }

@@ -13,8 +13,10 @@
 
 mod agent;
 mod attest;
+mod byzantine;
 mod client;
 mod control;
+mod cost;
 mod harness;
 mod hooks;
 mod keys;
@@ -70,6 +72,11 @@ const GROUPS: &[Group] = &[
         tests: &[votes::TESTS],
     },
     Group {
+        name: "byzantine",
+        boot: "",
+        tests: byzantine::TESTS,
+    },
+    Group {
         name: "foreign",
         boot: "",
         tests: &[votes::FOREIGN],
@@ -108,6 +115,11 @@ const GROUPS: &[Group] = &[
         name: "unsealed",
         boot: "--tpm-state none --param require_tpm=0",
         tests: &[state::UNSEALED],
+    },
+    Group {
+        name: "cost",
+        boot: "--icount",
+        tests: &[cost::TESTS],
     },
     Group {
         name: "stress",

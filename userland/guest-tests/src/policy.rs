@@ -1061,6 +1061,8 @@ fn missing_attributes(_: &mut Ctx) -> Res {
         ("vote-submit without attributes", nl::VOTE_SUBMIT),
         ("grant-revoke without attributes", nl::GRANT_REVOKE),
         ("state-commit without attributes", nl::STATE_COMMIT),
+        ("evidence-submit without attributes", nl::EVIDENCE_SUBMIT),
+        ("validator-readmit without a name", nl::VALIDATOR_READMIT),
     ] {
         cases.push((what, command, Attributes::new()));
     }
@@ -1141,6 +1143,7 @@ fn wrong_lengths(_: &mut Ctx) -> Res {
     for (what, command, kind, len) in [
         ("vote", nl::VOTE_SUBMIT, nl::A_VOTE, 2049),
         ("vote", nl::VOTE_SUBMIT, nl::A_VOTE, 60_000),
+        ("evidence", nl::EVIDENCE_SUBMIT, nl::A_EVIDENCE, 3120),
         ("agent-class", nl::AGENT_LABEL, nl::A_AGENT_CLASS, 33),
         (
             "validator-name",
@@ -1175,13 +1178,13 @@ fn wrong_lengths(_: &mut Ctx) -> Res {
 
 fn unknown_attributes(_: &mut Ctx) -> Res {
     stage::in_setup()?;
-    for kind in [63, 64, 100, 0x3fff] {
+    for kind in [80, 81, 100, 0x3fff] {
         let mut attributes = Attributes::new();
         attributes.u32(kind, 1);
         let (errno, text) = raw(nl::STATUS, DO, &attributes.0)?;
         expect_errno(&format!("attribute {kind} ({text})"), errno, libc::EINVAL)?;
     }
-    for command in [0, 16, 21, 100, 255] {
+    for command in [0, 16, 24, 100, 255] {
         let (errno, _) = raw(command, DO, &[])?;
         expect_errno(&format!("command {command}"), errno, libc::EOPNOTSUPP)?;
     }
@@ -1297,7 +1300,13 @@ fn privilege(_: &mut Ctx) -> Res {
             false,
             stage::validator_attributes("x", &Validator::test(2).point(), 1),
         ),
-        ("validator-remove", nl::VALIDATOR_REMOVE, false, name),
+        (
+            "validator-remove",
+            nl::VALIDATOR_REMOVE,
+            false,
+            name.clone(),
+        ),
+        ("validator-readmit", nl::VALIDATOR_READMIT, false, name),
         ("seal", nl::SEAL, false, Attributes::new()),
         ("mode-set", nl::MODE_SET, false, mode),
         ("unload", nl::UNLOAD, false, Attributes::new()),
@@ -1342,14 +1351,15 @@ fn privilege(_: &mut Ctx) -> Res {
     // What needs no privilege works.
     let lines = worker::in_child(40_000, || {
         vec![format!(
-            "{} {}",
+            "{} {} {}",
             stage::status().is_ok(),
-            stage::dump(nl::REQUEST_GET, &Attributes::new()).is_ok()
+            stage::dump(nl::REQUEST_GET, &Attributes::new()).is_ok(),
+            stage::dump(nl::EVIDENCE_GET, &Attributes::new()).is_ok()
         )]
     })?;
     ensure!(
-        lines == ["true true"],
-        "status and request-get of an unprivileged user: {lines:?}"
+        lines == ["true true true"],
+        "status, request-get and evidence-get of an unprivileged user: {lines:?}"
     );
     // Nobody but root may listen to the events, and root may.
     let lines = worker::in_child(40_000, || {

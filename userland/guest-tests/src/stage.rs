@@ -27,6 +27,10 @@ use std::io::{
     Write, //
 };
 use std::path::Path;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
 use std::time::{
     Duration,
     Instant, //
@@ -62,6 +66,9 @@ pub(crate) mod nl {
     pub(crate) const STATE_COMMIT: u8 = 18;
     pub(crate) const STATE_DISCARD: u8 = 19;
     pub(crate) const STATE_RECOVER: u8 = 20;
+    pub(crate) const EVIDENCE_SUBMIT: u8 = 21;
+    pub(crate) const EVIDENCE_GET: u8 = 22;
+    pub(crate) const VALIDATOR_READMIT: u8 = 23;
 
     pub(crate) const A_OUTCOME: u16 = 2;
     pub(crate) const A_REQUEST_ID: u16 = 3;
@@ -107,6 +114,21 @@ pub(crate) mod nl {
     pub(crate) const A_STATE_REASON: u16 = 58;
     pub(crate) const A_STAGED_COUNTER: u16 = 59;
     pub(crate) const A_STATE_DIGEST: u16 = 60;
+    pub(crate) const A_HELD: u16 = 62;
+    pub(crate) const A_THRESHOLD: u16 = 63;
+    pub(crate) const A_QUARANTINED: u16 = 64;
+    pub(crate) const A_EVIDENCE: u16 = 65;
+    pub(crate) const A_FAULT: u16 = 66;
+    pub(crate) const A_REPUTATION: u16 = 67;
+    pub(crate) const A_BIAS: u16 = 68;
+    pub(crate) const A_AGREED: u16 = 69;
+    pub(crate) const A_DISAGREED: u16 = 70;
+    pub(crate) const A_UNHEARD: u16 = 73;
+    pub(crate) const A_ALERT: u16 = 75;
+    pub(crate) const A_ALERT_ENDS_MS: u16 = 76;
+    pub(crate) const A_WATCH: u16 = 77;
+    pub(crate) const A_UNHEARD_WEIGHT: u16 = 78;
+    pub(crate) const A_FLOOR: u16 = 79;
 
     pub(crate) const SETUP: u32 = 1;
     pub(crate) const SEALED: u32 = 2;
@@ -236,6 +258,14 @@ pub(crate) struct Status {
     pub(crate) total: u64,
     /// Milliseconds of the node's boot clock.
     pub(crate) boot_ms: u64,
+    /// Weight of quarantined validators.
+    pub(crate) quarantined: u64,
+    /// Bit mask of the alerts that hold.
+    pub(crate) alert: u32,
+    /// Weight of validators that are unheard.
+    pub(crate) unheard: u64,
+    /// Payload of the last WATCH event; none without a policy.
+    pub(crate) watch: Option<Vec<u8>>,
     /// All counters.
     pub(crate) counters: BTreeMap<String, u64>,
 }
@@ -284,6 +314,10 @@ pub(crate) fn status() -> Res<Status> {
         policy_digest: reply.bytes(nl::A_POLICY_DIGEST).map(<[u8]>::to_vec),
         total: reply.u64(nl::A_TOTAL).ok_or("status without total")?,
         boot_ms: reply.u64(nl::A_BOOT_MS).ok_or("status without boot-ms")?,
+        quarantined: reply.u64(nl::A_QUARANTINED).unwrap_or(0),
+        alert: reply.u32(nl::A_ALERT).unwrap_or(0),
+        unheard: reply.u64(nl::A_UNHEARD_WEIGHT).unwrap_or(0),
+        watch: reply.bytes(nl::A_WATCH).map(<[u8]>::to_vec),
         counters,
     })
 }
@@ -493,6 +527,8 @@ pub(crate) struct Voter {
     pub(crate) last: BTreeMap<u16, u64>,
     /// Votes accepted.
     pub(crate) accepted: u64,
+    /// Kind of the fault that it is quarantined for.
+    pub(crate) fault: Option<u32>,
 }
 
 /// Reads slots and last clocks of the test validators `v1` to `vN` that are enrolled, in the order of their slots.
@@ -517,6 +553,7 @@ pub(crate) fn voters() -> Res<Vec<Voter>> {
             slot: u16::try_from(reply.u32(nl::A_VALIDATOR_SLOT).unwrap_or(0)).unwrap_or(0),
             last: decode_clock(reply.bytes(nl::A_CLOCK).unwrap_or_default())?,
             accepted: reply.u64(nl::A_VOTES_ACCEPTED).unwrap_or(0),
+            fault: reply.u32(nl::A_FAULT),
         });
     }
     all.sort_by_key(|voter| voter.slot);
@@ -620,6 +657,10 @@ pub(crate) struct Request {
     pub(crate) deny: u64,
     /// Total weight, frozen.
     pub(crate) total: u64,
+    /// Threshold that decides it now, basis points.
+    pub(crate) threshold: u32,
+    /// Weight that can no longer vote on it.
+    pub(crate) quarantined: u64,
 }
 
 impl Request {
@@ -639,6 +680,12 @@ impl Request {
             approve: reply.u64(nl::A_APPROVE).ok_or("request without approve")?,
             deny: reply.u64(nl::A_DENY).ok_or("request without deny")?,
             total: reply.u64(nl::A_TOTAL).ok_or("request without total")?,
+            threshold: reply
+                .u32(nl::A_THRESHOLD)
+                .ok_or("request without threshold")?,
+            quarantined: reply
+                .u64(nl::A_QUARANTINED)
+                .ok_or("request without quarantined")?,
         };
         ensure!(
             request.encoding.len() >= 228,
@@ -835,8 +882,8 @@ pub(crate) struct Vote {
     pub(crate) validator: [u8; 32],
     /// Verdict.
     pub(crate) verdict: u8,
-    /// Zero.
-    pub(crate) reserved: u8,
+    /// The validator's place in the clock.
+    pub(crate) slot: u8,
     /// Number of entries that is written, when it is not the number of entries.
     pub(crate) entries: Option<u16>,
     /// Expiry.
@@ -859,7 +906,7 @@ impl Vote {
         out.extend(self.request);
         out.extend(self.validator);
         out.push(self.verdict);
-        out.push(self.reserved);
+        out.push(self.slot);
         let entries = u16::try_from(self.clock.len()).unwrap_or(u16::MAX);
         out.extend(self.entries.unwrap_or(entries).to_be_bytes());
         out.extend(self.expires_ms.to_be_bytes());
@@ -895,6 +942,14 @@ impl Vote {
         self.record_with(&key.sign(&self.signed()))
     }
 
+    /// One entry of the clock.
+    pub(crate) fn entry(&self, slot: u16) -> u64 {
+        self.clock
+            .iter()
+            .find(|entry| entry.0 == slot)
+            .map_or(0, |entry| entry.1)
+    }
+
     /// Sets one entry of the clock, keeping the order.
     pub(crate) fn set(&mut self, slot: u16, value: u64) {
         let mut clock: BTreeMap<u16, u64> = self.clock.iter().copied().collect();
@@ -911,19 +966,25 @@ impl Voter {
         *node = (*node).max(request.created());
         *clock.entry(self.slot).or_insert(0) += 1;
         Vote {
-            magic: *b"TCPLVOT1",
+            magic: *b"TCPLVOT2",
             node: array(&request.encoding, 8),
             epoch: request.be::<8>(40),
             request: request.id,
             validator: self.validator.id(),
             verdict,
-            reserved: 0,
+            slot: u8::try_from(self.slot).unwrap_or(0),
             entries: None,
             expires_ms: request.expires_ms(),
             reason: Vec::new(),
             reason_digest: None,
             clock: clock.into_iter().collect(),
         }
+    }
+
+    /// Signs a vote, and remembers its clock whatever becomes of it, as whoever keeps a journal does.
+    pub(crate) fn sign(&mut self, vote: &Vote) -> Vec<u8> {
+        self.last = vote.clock.iter().copied().collect();
+        vote.record(&self.validator)
     }
 
     /// The record of such a vote.
@@ -991,27 +1052,44 @@ pub(crate) fn submit(record: &[u8]) -> Result<Tally, Refused> {
 
 /// Submits records one after the other as another user, without any capability; the answer to each.
 pub(crate) fn submit_as(uid: u32, records: &[Vec<u8>]) -> Res<Vec<Result<u32, Refused>>> {
+    as_user(uid, records, |record| {
+        submit(record).map(|tally| tally.state)
+    })
+}
+
+/// Hands in one piece of evidence after the other as another user; the fault that each answer names.
+pub(crate) fn submit_evidence_as(uid: u32, all: &[Vec<u8>]) -> Res<Vec<Result<u32, Refused>>> {
+    as_user(uid, all, |bytes| {
+        submit_evidence(bytes).map(|reply| reply.u32(nl::A_FAULT).unwrap_or(0))
+    })
+}
+
+/// Does one thing after the other as another user; the answer to each.
+pub(crate) fn as_user(
+    uid: u32,
+    all: &[Vec<u8>],
+    each: impl Fn(&[u8]) -> Result<u32, Refused>,
+) -> Res<Vec<Result<u32, Refused>>> {
     let lines = crate::worker::in_child(uid, || {
-        records
-            .iter()
-            .map(|record| match submit(record) {
-                Ok(tally) => format!("0 {}", tally.state),
+        all.iter()
+            .map(|bytes| match each(bytes) {
+                Ok(number) => format!("0 {number}"),
                 Err(refused) => format!("{} {}", refused.errno, refused.text),
             })
             .collect()
     })?;
     ensure!(
-        lines.len() == records.len(),
-        "{} answers to {} votes",
+        lines.len() == all.len(),
+        "{} answers to {}",
         lines.len(),
-        records.len()
+        all.len()
     );
     lines
         .iter()
         .map(|line| {
             let (number, rest) = line.split_once(' ').ok_or("bad answer")?;
             Ok(match number.parse::<i32>().map_err(|e| e.to_string())? {
-                0 => Ok(rest.parse().map_err(|_| "bad state")?),
+                0 => Ok(rest.parse().map_err(|_| "bad number")?),
                 errno => Err(Refused {
                     errno,
                     text: rest.to_string(),
@@ -1019,6 +1097,27 @@ pub(crate) fn submit_as(uid: u32, records: &[Vec<u8>]) -> Res<Vec<Result<u32, Re
             })
         })
         .collect()
+}
+
+/// A user that no other test of this boot is: none of them meets the limit of another.
+pub(crate) fn new_user() -> u32 {
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    // Each test is a process of its own.
+    100_000 + std::process::id() * 100 + USERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Hands in evidence.
+pub(crate) fn submit_evidence(bytes: &[u8]) -> Result<Reply, Refused> {
+    let mut attributes = Attributes::new();
+    attributes.bytes(nl::A_EVIDENCE, bytes);
+    call(nl::EVIDENCE_SUBMIT, &attributes)
+}
+
+/// Asks to end the quarantine of a validator.
+pub(crate) fn readmit(name: &str) -> Result<Reply, Refused> {
+    let mut attributes = Attributes::new();
+    attributes.string(nl::A_VALIDATOR_NAME, name);
+    call(nl::VALIDATOR_READMIT, &attributes)
 }
 
 /// Has `count` test validators, from the first enrolled on, approve a request; the last tally.
@@ -1133,9 +1232,20 @@ pub(crate) mod kind {
     pub(crate) const RECOVERED: u16 = 26;
     pub(crate) const CLOCK: u16 = 27;
     pub(crate) const HELD: u16 = 28;
+    pub(crate) const QUARANTINED: u16 = 29;
+    pub(crate) const READMITTED: u16 = 30;
+    pub(crate) const WATCH: u16 = 31;
+    pub(crate) const ALERT: u16 = 32;
+    pub(crate) const CALM: u16 = 33;
+    pub(crate) const REPUTATION: u16 = 34;
 }
 
 impl Event {
+    /// What follows its header.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.bytes.get(92..).unwrap_or_default()
+    }
+
     /// Decodes an event.
     pub(crate) fn decode(bytes: &[u8], chain: &[u8]) -> Res<Self> {
         ensure!(

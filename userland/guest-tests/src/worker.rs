@@ -506,6 +506,15 @@ fn options_write(file: &File) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
+/// The bytes of hexadecimal digits.
+fn bytes_of(digits: &str) -> Vec<u8> {
+    digits
+        .as_bytes()
+        .chunks_exact(2)
+        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
 /// Does one operation: its error number and what it says.
 fn serve(words: &[&str], kept: Option<RawFd>) -> (i32, String) {
     let arg = |at: usize| words.get(at).copied().unwrap_or_default();
@@ -605,17 +614,14 @@ fn serve(words: &[&str], kept: Option<RawFd>) -> (i32, String) {
                 Err(refused) => (refused.errno, refused.text),
             }
         }
-        "vote" => {
-            let record: Vec<u8> = arg(1)
-                .as_bytes()
-                .chunks_exact(2)
-                .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-                .collect();
-            match stage::submit(&record) {
-                Ok(tally) => (0, tally.state.to_string()),
-                Err(refused) => (refused.errno, refused.text),
-            }
-        }
+        "evidence" => match stage::submit_evidence(&bytes_of(arg(1))) {
+            Ok(_) => quiet(0),
+            Err(refused) => (refused.errno, refused.text),
+        },
+        "vote" => match stage::submit(&bytes_of(arg(1))) {
+            Ok(tally) => (0, tally.state.to_string()),
+            Err(refused) => (refused.errno, refused.text),
+        },
         "connect" => match arg(1).parse::<SocketAddr>() {
             Ok(address) => quiet(errno_of(&TcpStream::connect_timeout(
                 &address,

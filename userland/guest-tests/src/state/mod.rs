@@ -89,7 +89,7 @@ fn insert(parameters: &str) -> Res<i32> {
 }
 
 /// Loads the module, which must succeed.
-fn load(parameters: &str) -> Res {
+pub(crate) fn load(parameters: &str) -> Res {
     expect_errno("loading the module", insert(parameters)?, 0)
 }
 
@@ -119,13 +119,13 @@ fn unload() -> Res {
 }
 
 /// Unloads the module and loads it again.
-fn restart() -> Res {
+pub(crate) fn restart() -> Res {
     unload()?;
     load("")
 }
 
 /// Unloads the module and has the TPM forget the node: the next load is a first use.
-fn forget() -> Res {
+pub(crate) fn forget() -> Res {
     unload()?;
     tpm::undefine(tpm::COUNTER)?;
     tpm::undefine(tpm::ANCHOR)
@@ -168,7 +168,7 @@ fn usable() -> Res<bool> {
 // --- governance -----------------------------------------------------------------------------------
 
 /// The request that a reply names.
-fn requested(reply: &Reply) -> Res<Request> {
+pub(crate) fn requested(reply: &Reply) -> Res<Request> {
     let id: [u8; 32] = reply
         .bytes(nl::A_REQUEST_ID)
         .and_then(|id| id.try_into().ok())
@@ -177,9 +177,10 @@ fn requested(reply: &Reply) -> Res<Request> {
 }
 
 /// Approves a request until it is granted.
-fn approve(request: &Request) -> Res {
+pub(crate) fn approve(request: &Request) -> Res {
     let mut state = request.state;
-    for mut voter in stage::voters()? {
+    let voters = stage::voters()?;
+    for mut voter in voters.into_iter().filter(|voter| voter.fault.is_none()) {
         if state != nl::OPEN {
             break;
         }
@@ -224,7 +225,7 @@ fn permissive() -> Attributes {
 
 /// A state that storage holds.
 #[derive(Clone, PartialEq)]
-struct Kept(Vec<u8>);
+pub(crate) struct Kept(pub(crate) Vec<u8>);
 
 impl Kept {
     fn be(&self, at: usize, length: usize) -> u64 {
@@ -255,7 +256,7 @@ impl Kept {
     }
 
     /// Head of the chain.
-    fn head(&self) -> [u8; 32] {
+    pub(crate) fn head(&self) -> [u8; 32] {
         self.array(116)
     }
 
@@ -312,7 +313,7 @@ impl Kept {
 }
 
 /// Commits what a command has staged, as `tcpctl` does; the state that storage would hold.
-fn keep(reply: Result<Reply, Refused>) -> Res<Kept> {
+pub(crate) fn keep(reply: Result<Reply, Refused>) -> Res<Kept> {
     let reply = reply.map_err(|e| format!("{e:?}"))?;
     ensure!(
         reply.u32(nl::A_OUTCOME) == Some(nl::STAGED),
@@ -350,7 +351,7 @@ fn commit() -> Res {
 }
 
 /// Stages a checkpoint; the reply.
-fn checkpoint() -> Result<Reply, Refused> {
+pub(crate) fn checkpoint() -> Result<Reply, Refused> {
     stage::ask(nl::STATE_STAGE, &Attributes::new())
 }
 
@@ -370,7 +371,7 @@ fn give(state: &Kept) -> Result<String, PolicyRefused> {
 }
 
 /// Gives a state back, which must be taken, and commits; the state that follows it.
-fn restore(state: &Kept) -> Res<Kept> {
+pub(crate) fn restore(state: &Kept) -> Res<Kept> {
     let line = give(state).map_err(|e| format!("the state: {e:?}"))?;
     let next = staged()?;
     ensure!(
@@ -528,7 +529,7 @@ impl Past {
 // --- events ---------------------------------------------------------------------------------------
 
 /// All events of this load; their chain is verified from its beginning, which binds `previous`.
-fn history(previous: &[u8; 32]) -> Res<Vec<Event>> {
+pub(crate) fn history(previous: &[u8; 32]) -> Res<Vec<Event>> {
     let status = stage::status()?;
     let first = (status.epoch << 32) + 1;
     let (events, _) = stage::events_from(first)?;

@@ -409,10 +409,11 @@ fn everything(_: &mut Ctx) -> Res {
         kind::ANCHORED,
         kind::RESTORED,
         kind::POLICY,
+        kind::WATCH,
         kind::MODE,
     ];
     for _ in 0..4 {
-        want.extend([kind::VALIDATOR_ADDED, kind::CLOCK]);
+        want.extend([kind::VALIDATOR_ADDED, kind::CLOCK, kind::REPUTATION]);
     }
     want.extend([kind::CLOCK, kind::SEALED]);
     ensure!(kinds == want, "the events are {kinds:?}, not {want:?}");
@@ -577,15 +578,15 @@ fn effect(_: &mut Ctx) -> Res {
     let kinds: Vec<u16> = events
         .iter()
         .rev()
-        .take(3)
+        .take(4)
         .map(|event| event.kind)
         .collect();
     ensure!(
-        kinds == [kind::POLICY, kind::ANCHORED, kind::STAGED],
+        kinds == [kind::WATCH, kind::POLICY, kind::ANCHORED, kind::STAGED],
         "the last events are {kinds:?}"
     );
-    let staged = &events[events.len() - 3];
-    let (payload, policy) = (&staged.bytes[92..], &events[events.len() - 1].bytes[92..]);
+    let staged = &events[events.len() - 4];
+    let (payload, policy) = (staged.payload(), events[events.len() - 2].payload());
     ensure!(
         staged.result == kind::POLICY
             && payload[..8] == (counter + 1).to_be_bytes()
