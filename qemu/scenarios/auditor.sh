@@ -22,7 +22,7 @@ python3 - /mnt/share/first.log edited.log <<'PYTHON'
 import sys
 log = bytearray(open(sys.argv[1], "rb").read())
 at = log.index(b"once was enough")
-vote = log.rindex(b"TCPLVOT1", 0, at)
+vote = log.rindex(b"TCPLVOT2", 0, at)
 log[vote + 112] ^= 3
 open(sys.argv[2], "wb").write(log)
 PYTHON
@@ -31,4 +31,11 @@ expect 1 'event [0-9]+' tcpctl audit verify edited.log /mnt/share/second.log "${
 say 'He sends only the log of before the restart. The TPM knows more than that.'
 expect 1 'log_truncated' tcpctl audit verify /mnt/share/first.log "${proof[@]}"
 
-say 'The story went as it should.'
+say 'The proof against Carol needs no log, no node and no trust: her key, and two answers to one question.'
+expect 0 'equivocation' tcpctl evidence verify /mnt/share/carol.evidence --key /mnt/share/carol.pem.pub
+
+say 'It proves nothing about Bob, and with one bit of it changed nothing at all.'
+expect 1 . tcpctl evidence verify /mnt/share/carol.evidence --key /mnt/share/bob.pem.pub
+cp /mnt/share/carol.evidence changed.evidence
+printf '\377' | dd of=changed.evidence bs=1 seek=240 conv=notrunc status=none
+expect 1 'evidence_' tcpctl evidence verify changed.evidence

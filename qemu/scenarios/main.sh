@@ -64,6 +64,7 @@ brief=''
 say 'The rules. Objects are files, not names; what is not allowed is refused.'
 cat >story.policy <<'POLICY'
 policy_name=story policy_version=1
+adaptive quiet=4s
 class coder
 DEFAULT action=DENY
 DEFAULT op=FILE_READ action=ALLOW
@@ -113,12 +114,12 @@ ask_agent
 again=$request
 [ "$again" != "$first" ] || fail 'the second attempt shares the request of the first'
 
-say 'The kept vote of Dave is worth nothing now. With the new request written into it, it no longer fits his clock.'
+say 'The kept vote of Dave is worth nothing now. With the new request written into it, his signature no longer fits.'
 expect 1 vote_closed_request tcpctl vote submit dave.vote
 cp dave.vote moved.vote
 printf '%s' "$again" | sed 's/../\\x&/g' | xargs -0 printf |
     dd of=moved.vote bs=1 seek=48 conv=notrunc status=none
-expect 1 'clock_not_later' tcpctl vote submit moved.vote
+expect 1 'vote_forged' tcpctl vote submit moved.vote
 
 say 'Carol says no. Somebody turns her signed "deny" into "approve": the signature does not cover that.'
 expect 0 . tcpctl vote deny "$short" --as carol --key carol.pem --reason 'once was enough' --out carol.vote
@@ -127,6 +128,25 @@ printf '\001' | dd of=forged.vote bs=1 seek=112 conv=notrunc status=none
 expect 1 'vote_forged' tcpctl vote submit forged.vote
 expect 0 'is open .approve 0, deny 1, of 4' tcpctl vote submit carol.vote
 brief=''
+
+say 'Then Carol says yes to somebody else. Her own tcpctl refuses to sign both; so she signs with a copy of her key.' \
+    'The kernel has her first vote. Two signed answers to one question are proof, and her vote is taken back.'
+expect 6 'second verdict' tcpctl vote approve "$short" --as carol --key carol.pem --out second.vote
+cp carol.pem copy.pem
+brief=1
+expect 0 . tcpctl vote approve "$short" --as carol --key copy.pem --new-journal --trust-node-clock \
+    --reason 'for you, of course' --out second.vote
+expect 1 'vote_quarantined' tcpctl vote submit second.vote
+brief=''
+expect 0 'carol.*equivocation' tcpctl validator list
+expect 0 'approve 0, deny 0' tcpctl request show "$short"
+expect 0 'evidence' tcpctl status
+expect 0 . tcpctl evidence export carol --out /mnt/out/carol.evidence
+cp carol.pem.pub bob.pem.pub /mnt/out
+
+say 'Nobody can be framed: with a vote of Bob in the place of one of hers, the proof proves nothing.'
+expect 0 . tcpctl vote approve "$short" --as bob --key bob.pem --out bob.vote
+expect refused 'evidence_|contradict' tcpctl evidence make second.vote bob.vote --key carol.pem.pub --out framed.evidence
 
 say 'Root cannot help the agent: the rules are sealed, and the module stays.' \
     'What rmmod calls "in use" is the seal: it holds the module until a quorum lets it go.'
@@ -140,12 +160,20 @@ exec 9>&-
 events=$(tcpctl events) || fail 'no events'
 printf '$ tcpctl events\n%s\n' "$(printf '%s\n' "$events" | sed 's/^/    /')"
 [ "$(printf '%s\n' "$events" | grep -c 'VOTE\b')" -ge 4 ] || fail 'the four votes are not in the events'
-for kind in SEALED REQUEST GRANTED USED VOTE_REFUSED; do
+for kind in SEALED REQUEST GRANTED USED VOTE_REFUSED QUARANTINED ALERT; do
     printf '%s\n' "$events" | grep -q "$kind" || fail "no $kind among the events"
 done
 for name in alice bob dave carol; do
     printf '%s\n' "$events" | grep -q "$name" || fail "the events do not name $name"
 done
+
+say 'While that is fresh, 90 % have to agree instead of 75 %, which without Carol cannot be. It passes.'
+for ((tries = 0; tries < 100; tries++)); do
+    alert=$(grep '^alert ' /sys/kernel/security/tcp_lsm/status)
+    [ "$alert" != 'alert none' ] || break
+    sleep 0.2
+done
+expect 0 'alert none' grep '^alert ' /sys/kernel/security/tcp_lsm/status
 
 say 'Three of the four agree on new rules: nobody writes in the vault any more. The TPM takes the change before it counts.'
 sed 's/policy_version=1/policy_version=2/; s/action=QUORUM.*/action=DENY/' story.policy >closed.policy

@@ -21,11 +21,11 @@ cmp -s forged.state /var/lib/tcp-lsm/state && fail 'the state was not edited'
 expect 1 'state_forged' tcpctl state restore forged.state
 
 mkdir -p /srv/work /srv/vault
-say 'The true one is taken. Policy, validators, their clocks and the chain go on.'
+say 'The true one is taken. Policy, validators, their clocks, the chain and the quarantine go on.'
 expect 0 . tcpctl state restore
 expect 0 'sealed' tcpctl status
 expect 0 'DENY' tcpctl policy show
-expect 0 'dave' tcpctl validator list
+expect 0 'carol.*equivocation' tcpctl validator list
 
 say 'A vote of before the restart is worth nothing.'
 expect 1 'vote_other_epoch' tcpctl vote submit /mnt/share/dave.vote
