@@ -14,7 +14,7 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
-.PHONY: help all root kernel metadata modules userland initramfs run test shell \
+.PHONY: help all root kernel metadata modules userland initramfs run test simulate shell \
 	install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -22,6 +22,7 @@ suffix := $(if $(filter sid,$(KERNEL)),-sid)
 help:
 	@echo 'make run         play the main scenario in a virtual machine'
 	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
+	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
 	@echo 'make shell       a root shell in a guest with the module loaded'
 	@echo 'make all         the module, tcpctl and the guest, without running anything'
 	@echo 'make modules     $(BUILD)/module$(suffix)/tcp_lsm.ko (natively on Debian 13 with the headers;'
@@ -57,6 +58,9 @@ shell: all
 
 test: all
 	@scripts/test $(PARTS)
+
+simulate: root
+	@scripts/simulate --out Documentation
 
 install:
 	@scripts/install
