@@ -360,7 +360,7 @@ impl Watch {
         self.quarantined |= slot_bit(slot).unwrap_or(0) & self.enrolled;
     }
 
-    /// Listens to a validator again: VALIDATOR_READMITTED was recorded.
+    /// Listens to a validator again: READMITTED was recorded.
     pub fn readmitted(&mut self, slot: u16, stamp_ms: u64) {
         self.quarantined &= !slot_bit(slot).unwrap_or(0);
         self.hear(slot, stamp_ms);
