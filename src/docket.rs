@@ -179,7 +179,7 @@ impl Request {
 
     /// First 8 bytes of the id, as the tracepoints show it.
     pub(crate) fn short_id(&self) -> u64 {
-        short_id(&self.id)
+        request::short_id(&self.id)
     }
 
     /// The entry of an event about this request.
@@ -237,12 +237,6 @@ impl Request {
         }
         trace::request(self.short_id(), self.op as u32, self.agent, state as u32);
     }
-}
-
-/// First 8 bytes of a request's id, as the tracepoints show it.
-pub(crate) fn short_id(id: &[u8; 32]) -> u64 {
-    id.first_chunk()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Leave to do what a request asked for.

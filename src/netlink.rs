@@ -190,7 +190,7 @@ mod command {
 }
 
 /// The highest attribute number.
-const ATTRS: usize = 79;
+const ATTRS: usize = attr::TRUST as usize;
 
 /// A table of what a command takes: nothing but the entries given.
 macro_rules! policy {

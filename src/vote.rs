@@ -13,7 +13,6 @@ use crate::{
     },
     counter::Counter,
     docket::{
-        short_id,
         Cast,
         Request,
         State, //
@@ -25,6 +24,7 @@ use crate::{
             Tally, //
         },
         refusal::Refusal,
+        request,
         vote::{
             self,
             RequestState,
@@ -135,7 +135,7 @@ impl Node {
         let mut claim = Claim::default();
         let result = self.try_vote(bytes, &mut claim);
         trace::vote(
-            short_id(&claim.request),
+            request::short_id(&claim.request),
             u32::from(claim.slot),
             claim.verdict,
             match &result {

@@ -9,6 +9,7 @@ use super::byzantine::contradiction;
 use super::clock::ClaimedClock;
 use super::limits;
 use super::quorum::Verdict;
+use super::request::short_id;
 use super::vec::{
     NoMemory,
     Vec, //
@@ -151,7 +152,7 @@ impl VoteMemory {
         signature.copy_from_slice(vote.signature);
         let entry = Entry {
             own,
-            head: head_of(vote),
+            head: short_id(vote.vote.request),
             approves: vote.vote.verdict == Verdict::Approve,
             before: *self.buckets.get(bucket_of(vote))?,
             at: start,
@@ -278,19 +279,11 @@ impl VoteMemory {
     }
 }
 
-/// The first bytes of the request that a vote is on: rarely those of another.
-fn head_of(vote: &SignedVote<'_>) -> u64 {
-    vote.vote
-        .request
-        .first_chunk()
-        .copied()
-        .map_or(0, u64::from_be_bytes)
-}
-
 /// Whether the vote at `entry` is on the same request with the other verdict, or on one that begins
 /// likewise.
 fn may_equivocate(entry: &Entry, vote: &SignedVote<'_>) -> bool {
-    entry.approves != (vote.vote.verdict == Verdict::Approve) && entry.head == head_of(vote)
+    entry.approves != (vote.vote.verdict == Verdict::Approve)
+        && entry.head == short_id(vote.vote.request)
 }
 
 /// The bucket of the request that a vote is on.

@@ -12,6 +12,7 @@ use super::quorum::{
     slot_bit,
     Verdict, //
 };
+use super::request::short_id;
 use super::vec::{
     NoMemory,
     Vec, //
@@ -51,10 +52,10 @@ const TIMING_LOSS: u8 = 30;
 const DOUBT: (u8, u8) = (41, 51);
 
 /// A bias that costs a penalty, and what it is afterwards, in quarters of a decision.
-const BIAS: (u8, u8) = (16, 8);
+pub const BIAS: (u8, u8) = (16, 8);
 
 /// A timing that costs a penalty, and what it is afterwards, in sixteenths of a vote.
-const TIMING: (u8, u8) = (96, 48);
+pub const TIMING: (u8, u8) = (96, 48);
 
 /// What is taken off a timing with each vote besides chance, in sixteenths.
 const SLACK: u32 = 3;
@@ -603,7 +604,7 @@ impl Reputations {
     #[inline]
     fn company(&mut self, bit: u128, request: &[u8; 32], stamp_ms: u64) -> [u128; 2] {
         let tick = stamp_ms / TICK_MS;
-        let head = request.first_chunk().copied().map_or(0, u64::from_ne_bytes);
+        let head = short_id(request);
         let known = self
             .recent
             .iter_mut()

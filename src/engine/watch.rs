@@ -30,7 +30,7 @@ use super::wire::{
 };
 
 /// Requests that end without a validator's vote until it may be unheard.
-const MISSED: u8 = 3;
+pub const MISSED: u8 = 3;
 
 /// Slots of a group, one byte of a set.
 const PER_GROUP: usize = u8::BITS as usize;

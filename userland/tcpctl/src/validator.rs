@@ -7,11 +7,13 @@ use engine::{
     byzantine::Fault,
     refusal::Refusal,
     reputation::{
+        self,
         Kept,
         DISTRUSTED,
         SUSPECTED,
         TRUSTED_AGAIN, //
-    }, //
+    },
+    watch, //
 };
 use serde_json::{
     json,
@@ -187,11 +189,11 @@ pub(crate) fn standing(validator: &Validator) -> &'static str {
 }
 
 /// Bias and timing at which the reputation falls: see "Reputation" in `Documentation/byzantine.rst`.
-const BIAS: u16 = 16;
-const TIMING: u16 = 96;
+const BIAS: u8 = reputation::BIAS.0;
+const TIMING: u8 = reputation::TIMING.0;
 
 /// Fewest requests that have to end without a validator's vote until it may be unheard.
-const UNHEARD: u32 = 3;
+const UNHEARD: u32 = watch::MISSED as u32;
 
 /// Whether a validator has been silent for as long as the watch bears.
 fn is_unheard(validator: &Validator, watch: &Watched) -> bool {
