@@ -331,6 +331,7 @@ impl<'a> ClaimedClock<'a> {
     }
 
     /// Whether the entries are those of the first slots, with none left out.
+    #[inline]
     fn is_dense(&self) -> bool {
         // Slots ascend from 0 on: none is left out when the last one is in the place of its number.
         let last = self.bytes.rchunks_exact(ENTRY_LEN).next();
@@ -348,21 +349,23 @@ impl<'a> ClaimedClock<'a> {
         node: &VectorClock<N>,
     ) -> Option<usize> {
         let entries = self.bytes.chunks_exact(ENTRY_LEN).map(entry);
-        let (mut ahead, mut regresses, mut next) = (0usize, false, 0);
-        if self.is_dense() && self.count() <= N {
+        // Counted, since adding a carry is cheaper than keeping a flag.
+        let (mut ahead, mut behind, mut next) = (0usize, 0usize, self.count());
+        if self.is_dense() && next <= N {
             for (((_, value), &last), &node) in entries.zip(&last.entries).zip(&node.entries) {
-                regresses |= value < last;
+                behind = behind.wrapping_add(usize::from(value < last));
                 ahead = ahead.wrapping_add(usize::from(value > node));
             }
-            next = self.count();
         } else {
+            next = 0;
             for (slot, value) in entries {
-                regresses |= value < last.get(slot) || !last.is_zero(next, usize::from(slot));
+                let regresses = value < last.get(slot) || !last.is_zero(next, usize::from(slot));
+                behind = behind.wrapping_add(usize::from(regresses));
                 ahead = ahead.wrapping_add(usize::from(value > node.get(slot)));
                 next = usize::from(slot).wrapping_add(1);
             }
         }
-        (!regresses && last.is_zero(next, N)).then_some(ahead)
+        (behind == 0 && last.is_zero(next, N)).then_some(ahead)
     }
 
     /// Whether some entry is greater than that of `other`.

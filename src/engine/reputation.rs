@@ -169,10 +169,28 @@ fn total(word: u64) -> u8 {
     u8::try_from(word.wrapping_mul(ONES) >> 56).unwrap_or(0)
 }
 
-/// Halves each lane `times` times.
-fn halve(word: u64, times: u32) -> u64 {
-    let rest = 0x7f_u8.checked_shr(times).unwrap_or(0);
-    word.checked_shr(times).unwrap_or(0) & lanes(rest)
+/// Halves lanes, some number of times.
+#[derive(Clone, Copy)]
+struct Halving {
+    shift: u32,
+    /// The bits that are left of each lane.
+    rest: u64,
+}
+
+impl Halving {
+    fn new(times: u32) -> Self {
+        Self {
+            shift: times % u64::BITS,
+            // Nothing is left of a lane after seven times, so that no more matters to the shift.
+            rest: lanes(0x7f_u8.checked_shr(times).unwrap_or(0)),
+        }
+    }
+
+    /// Halves each lane of a word.
+    #[inline(always)]
+    fn of(self, word: u64) -> u64 {
+        (word >> self.shift) & self.rest
+    }
 }
 
 /// Adds 1 to the lanes that `ones` has, up to 2^7 - 1.
@@ -290,11 +308,19 @@ struct Eight {
     /// Penalties by bias in this hour.
     penalties: u64,
     /// Judged since the words were flushed.
-    agreed: u64,
+    judged: u64,
+    /// Those of `judged` that went against the decision.
     disagreed: u64,
 }
 
 impl Eight {
+    /// Those of `judged` that went with the decision.
+    #[inline(always)]
+    fn agreed(&self) -> u64 {
+        // No lane borrows from the next, since none has disagreed more often than it was judged.
+        self.judged.wrapping_sub(self.disagreed)
+    }
+
     /// Those whose score is below [`TRUSTED_AGAIN`], and those below [`DISTRUSTED`], but for timing.
     #[inline(always)]
     fn rate(&self) -> (u8, u8) {
@@ -308,7 +334,7 @@ impl Eight {
     /// somebody has lost by that.
     #[inline(always)]
     fn judge(&mut self, ones: u64, against: u64) -> bool {
-        self.agreed = self.agreed.wrapping_add(ones ^ against);
+        self.judged = self.judged.wrapping_add(ones);
         self.disagreed = self.disagreed.wrapping_add(against);
         self.bias = sum(self.bias, against << 2, ones);
         let over = reaches(self.bias, BIAS.0) & TOPS;
@@ -378,8 +404,8 @@ impl One {
 /// Who voted lately on one request.
 #[derive(Clone, Copy, Debug)]
 struct Recent {
-    request: [u8; 32],
-    /// First bytes of the request, which is a digest, so that they are rarely those of another.
+    /// First bytes of the request's id. It is a digest of what the kernel has drawn, too, so nobody
+    /// can make two of them alike, and there are never many at once.
     head: u64,
     /// When it was voted on last, in ticks.
     tick: u64,
@@ -393,7 +419,6 @@ struct Recent {
 
 impl Recent {
     const NONE: Self = Self {
-        request: [0; 32],
         head: 0,
         tick: 0,
         now: 0,
@@ -553,15 +578,10 @@ impl Reputations {
             set(&mut eight.late, 0, 0);
             set(&mut eight.bias, kept.bias, BIAS.0.wrapping_sub(1));
             set(&mut eight.penalties, 0, 0);
-            set(&mut eight.agreed, 0, 0);
+            set(&mut eight.judged, 0, 0);
             set(&mut eight.disagreed, 0, 0);
         }
         self.rate();
-    }
-
-    /// The words in use.
-    fn in_use(&mut self) -> &mut [Eight] {
-        self.eights.get_mut(..self.high).unwrap_or_default()
     }
 
     /// Establishes the invariant of `doubted` and `distrusted`.
@@ -584,19 +604,19 @@ impl Reputations {
     fn reach_hour(&mut self, hour: u64) {
         let last = self.hour.replace(hour).unwrap_or(hour);
         self.hour_ends_ms = hour.saturating_add(1).saturating_mul(HOUR_MS);
-        if hour != last {
-            self.in_use()
-                .iter_mut()
-                .for_each(|eight| eight.penalties = 0);
+        if hour == last {
+            return;
         }
         let times = (hour / HALVING_HOURS).saturating_sub(last / HALVING_HOURS);
-        if let Some(times) = u32::try_from(times).ok().filter(|&times| times != 0) {
-            for eight in self.in_use() {
-                eight.lost = halve(eight.lost, times);
-                eight.late = halve(eight.late, times);
-                eight.bias = halve(eight.bias, times);
-            }
-            self.rate();
+        let half = Halving::new(u32::try_from(times).unwrap_or(u32::MAX));
+        let sets = self.doubted.iter_mut().zip(&mut self.distrusted);
+        for (eight, (doubted, distrusted)) in self.eights.iter_mut().take(self.high).zip(sets) {
+            eight.penalties = 0;
+            eight.lost = half.of(eight.lost);
+            eight.late = half.of(eight.late);
+            eight.bias = half.of(eight.bias);
+            // INVARIANT: as of now.
+            (*doubted, *distrusted) = eight.rate();
         }
     }
 
@@ -605,16 +625,12 @@ impl Reputations {
     fn company(&mut self, bit: u128, request: &[u8; 32], stamp_ms: u64) -> [u128; 2] {
         let tick = stamp_ms / TICK_MS;
         let head = short_id(request);
-        let known = self
-            .recent
-            .iter_mut()
-            .find(|recent| recent.head == head && recent.request == *request);
+        let known = self.recent.iter_mut().find(|recent| recent.head == head);
         if let Some(recent) = known {
             return recent.add(bit, tick);
         }
         if let Some(recent) = self.recent.get_mut(self.oldest) {
             *recent = Recent {
-                request: *request,
                 head,
                 tick,
                 now: bit,
@@ -648,9 +664,9 @@ impl Reputations {
         };
         let hour = self.hour.unwrap_or(0);
         if hour >= one.halved {
-            let times = one.halvings(hour);
+            let half = Halving::new(one.halvings(hour));
             one.halved = (hour / HALVING_HOURS + 1).saturating_mul(HALVING_HOURS);
-            row.iter_mut().for_each(|word| *word = halve(*word, times));
+            row.iter_mut().for_each(|word| *word = half.of(*word));
         }
         let loss = u64::from(one.loss());
         let [company, voted] = [company, voted].map(u128::to_le_bytes);
@@ -724,12 +740,12 @@ impl Reputations {
         ) else {
             return;
         };
-        one.agreed = one.agreed.saturating_add((eight.agreed >> shift) & 0xff);
+        one.agreed = one.agreed.saturating_add((eight.agreed() >> shift) & 0xff);
         one.disagreed = one
             .disagreed
             .saturating_add((eight.disagreed >> shift) & 0xff);
         let others = !(0xff << shift);
-        eight.agreed &= others;
+        eight.judged &= others;
         eight.disagreed &= others;
     }
 
@@ -768,16 +784,14 @@ impl Reputations {
         view.kept = Kept {
             score: PRISTINE.saturating_sub(u16::from(of(eight.lost)).saturating_mul(STEP)),
             bias: u16::from(of(eight.bias)),
-            agreed: one.agreed.saturating_add(u64::from(of(eight.agreed))),
+            agreed: one.agreed.saturating_add(u64::from(of(eight.agreed()))),
             disagreed: one.disagreed.saturating_add(u64::from(of(eight.disagreed))),
         };
         let late = u16::from(of(eight.late)).saturating_mul(STEP);
         view.score = view.kept.score.saturating_sub(late);
         let row = self.timings.chunks_exact(WORDS).nth(index).unwrap_or(&[]);
-        let times = one.halvings(self.hour.unwrap_or(0));
-        let timings = row
-            .iter()
-            .flat_map(|&word| halve(word, times).to_le_bytes());
+        let half = Halving::new(one.halvings(self.hour.unwrap_or(0)));
+        let timings = row.iter().flat_map(|&word| half.of(word).to_le_bytes());
         for (slot, timing) in (1..).zip(timings.map(u16::from)) {
             if timing > view.timing {
                 (view.timing, view.partner) = (timing, Some(slot));

@@ -38,6 +38,9 @@ const PER_GROUP: usize = u8::BITS as usize;
 /// Most invalid votes that a burst may need.
 const BURST: usize = Adaptive::BURST_MAX as usize;
 
+/// A stamp that no event has.
+const NEVER: u64 = u64::MAX;
+
 /// Why thresholds are raised.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
@@ -230,6 +233,7 @@ struct Alert {
 ///
 /// The vectors have the lengths that [`Watch::new`] gives them. `total` and `unheard_weight` are the
 /// weights of the slots in `enrolled` and in `unheard`, a part of `enrolled` without `quarantined`.
+/// `calm_ms` and `trust_ms` follow from `active`, `alerts` and `rules`.
 #[derive(Debug)]
 pub struct Watch {
     rules: Option<Rules>,
@@ -239,6 +243,11 @@ pub struct Watch {
     due: u32,
     /// In the order of [`Reason::ALL`].
     alerts: [Alert; 4],
+    /// When the first of the alerts that hold, but suspicion, ends, in milliseconds; [`NEVER`]
+    /// without any.
+    calm_ms: u64,
+    /// When suspicion ends if it holds and nobody is doubted any more, likewise.
+    trust_ms: u64,
     /// Weights, by slot from 1.
     weights: Vec<u32>,
     /// When each was heard last, in milliseconds, by slot from 1.
@@ -271,6 +280,8 @@ impl Watch {
             active: 0,
             due: 0,
             alerts: [Alert::default(); 4],
+            calm_ms: NEVER,
+            trust_ms: NEVER,
             weights: Vec::new(),
             heard: Vec::new(),
             missed: Vec::new(),
@@ -297,6 +308,7 @@ impl Watch {
         self.rules = None;
         (self.active, self.due) = (0, 0);
         self.alerts = [Alert::default(); 4];
+        (self.calm_ms, self.trust_ms) = (NEVER, NEVER);
         self.weights.fill(0);
         self.heard.fill(0);
         self.missed.fill(0);
@@ -309,6 +321,7 @@ impl Watch {
     /// Puts rules in force: WATCH was recorded.
     pub fn rules(&mut self, rules: Rules) {
         self.rules = Some(rules);
+        self.set_ends();
     }
 
     /// The rules in force, [`None`] before the first policy.
@@ -351,6 +364,7 @@ impl Watch {
     pub fn quarantined(&mut self, slot: u16, stamp_ms: u64) {
         self.restored_quarantined(slot);
         self.alert(Reason::Evidence).since_ms = stamp_ms;
+        self.set_ends();
         self.start(Reason::Evidence);
     }
 
@@ -448,10 +462,11 @@ impl Watch {
                 self.look(long, stamp_ms, &rules);
             }
         }
-        let missing = u64::from(rules.missing_bp).saturating_mul(self.total);
-        let unheard = self.unheard_weight.saturating_mul(BASIS);
-        if self.unheard != 0 && unheard >= missing {
-            self.start(Reason::Silence);
+        if self.unheard != 0 {
+            let missing = u64::from(rules.missing_bp).saturating_mul(self.total);
+            if self.unheard_weight.saturating_mul(BASIS) >= missing {
+                self.start(Reason::Silence);
+            }
         }
         if self.reputations.distrusted() & listened != 0 {
             self.start(Reason::Suspicion);
@@ -517,26 +532,59 @@ impl Watch {
         }
     }
 
-    /// When the alert ends if nothing but time goes by, in milliseconds; [`None`] when something
-    /// else has to happen first.
-    fn end_ms(&self, reason: Reason, alert: &Alert, rules: &Rules) -> Option<u64> {
-        let over = match reason {
-            // If those who are gone kept an alert of silence up, one that stays away could keep all
-            // others from being heard.
-            Reason::Evidence | Reason::Burst | Reason::Silence => true,
-            Reason::Suspicion => {
-                self.reputations.doubted() & self.enrolled & !self.quarantined == 0
+    /// Whether an alert of suspicion has to go on, however long it has held.
+    fn is_doubted(&self) -> bool {
+        self.reputations.doubted() & self.enrolled & !self.quarantined != 0
+    }
+
+    /// When the alert that holds ends at the earliest, in milliseconds; [`NEVER`] when it does not
+    /// hold.
+    fn earliest_ms(&self, reason: Reason, alert: &Alert) -> u64 {
+        match &self.rules {
+            Some(rules) if self.active & reason.bit() != 0 => {
+                alert.since_ms.saturating_add(u64::from(rules.quiet_ms))
             }
-        };
-        over.then(|| alert.since_ms.saturating_add(u64::from(rules.quiet_ms)))
+            _ => NEVER,
+        }
+    }
+
+    /// When the alert that holds ends if nothing but time goes by, in milliseconds; [`None`] when it
+    /// does not hold, or something else has to happen first.
+    fn end_ms(&self, reason: Reason, alert: &Alert) -> Option<u64> {
+        // If those who are gone kept an alert of silence up, one that stays away could keep all
+        // others from being heard.
+        let held = reason == Reason::Suspicion && self.is_doubted();
+        Some(self.earliest_ms(reason, alert)).filter(|&ms| ms != NEVER && !held)
+    }
+
+    /// Establishes the invariant of `calm_ms` and `trust_ms`.
+    fn set_ends(&mut self) {
+        let [evidence, burst, silence, suspicion] = &self.alerts;
+        let ends = [
+            (Reason::Evidence, evidence),
+            (Reason::Burst, burst),
+            (Reason::Silence, silence),
+        ];
+        self.calm_ms = ends
+            .into_iter()
+            .map(|(reason, alert)| self.earliest_ms(reason, alert))
+            .fold(NEVER, u64::min);
+        self.trust_ms = self.earliest_ms(Reason::Suspicion, suspicion);
     }
 
     /// What has to be recorded at `stamp_ms` first, if anything.
+    #[inline]
     pub fn due(&self, stamp_ms: u64) -> Option<Turn> {
-        let rules = self.rules.as_ref()?;
-        if self.due | self.active == 0 {
+        let ends = stamp_ms >= self.calm_ms || (stamp_ms >= self.trust_ms && !self.is_doubted());
+        if self.due == 0 && !ends {
             return None;
         }
+        self.first_due(stamp_ms)
+    }
+
+    /// As [`Watch::due`], without a short cut.
+    fn first_due(&self, stamp_ms: u64) -> Option<Turn> {
+        self.rules.as_ref()?;
         Reason::ALL
             .into_iter()
             .zip(&self.alerts)
@@ -544,9 +592,8 @@ impl Watch {
                 if self.due & reason.bit() != 0 {
                     return Some(Turn::Alert(reason));
                 }
-                let ends = || self.end_ms(reason, alert, rules);
-                (self.active & reason.bit() != 0 && ends().is_some_and(|ms| ms <= stamp_ms))
-                    .then_some(Turn::Calm(reason))
+                let ends = self.end_ms(reason, alert).is_some_and(|ms| ms <= stamp_ms);
+                ends.then_some(Turn::Calm(reason))
             })
     }
 
@@ -566,6 +613,7 @@ impl Watch {
                 (alert.ended, alert.ended_ms) = (number, stamp_ms);
             }
         }
+        self.set_ends();
     }
 
     /// The threshold now of a request whose rule has `base_bp`, in basis points. `created` is the
@@ -589,7 +637,7 @@ impl Watch {
     /// The first stamp at which something is due if nothing but time goes by, in milliseconds; 0
     /// when it is due already.
     pub fn next_ms(&self) -> Option<u64> {
-        let rules = self.rules.as_ref()?;
+        self.rules.as_ref()?;
         Reason::ALL
             .into_iter()
             .zip(&self.alerts)
@@ -597,8 +645,7 @@ impl Watch {
                 if self.due & reason.bit() != 0 {
                     return Some(0);
                 }
-                self.end_ms(reason, alert, rules)
-                    .filter(|_| self.active & reason.bit() != 0)
+                self.end_ms(reason, alert)
             })
             .min()
     }
@@ -611,12 +658,11 @@ impl Watch {
     /// When the last of the alerts that hold can end at the earliest, in milliseconds; [`None`]
     /// without any.
     pub fn ends_ms(&self) -> Option<u64> {
-        let quiet_ms = u64::from(self.rules.as_ref()?.quiet_ms);
         Reason::ALL
             .into_iter()
             .zip(&self.alerts)
-            .filter(|(reason, _)| self.active & reason.bit() != 0)
-            .map(|(_, alert)| alert.since_ms.saturating_add(quiet_ms))
+            .map(|(reason, alert)| self.earliest_ms(reason, alert))
+            .filter(|&ms| ms != NEVER)
             .max()
     }
 
