@@ -9,6 +9,9 @@
 //! All functions share one `ftrace_ops`, because each one that is unregistered waits for a grace
 //! period of its own.
 //!
+//! With [`Way::Jump`], each function begins with a jump to its target instead, as a BPF trampoline's
+//! would. That is cheaper, and leaves no room for a BPF program.
+//!
 //! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
 
 use super::bindings;
@@ -57,12 +60,22 @@ pub(crate) struct Target {
     pub(crate) function: *const c_void,
 }
 
+/// How calls get from a function to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By ftrace's code, some 50 instructions. Whoever else traces the function is not in the way.
+    Shared,
+    /// By a jump in the function itself. Nobody can attach a BPF program to the function meanwhile, nor
+    /// can this be attached where one is.
+    Jump,
+}
+
 /// Why a [`Redirect`] could not be made.
 #[derive(Debug)]
 pub(crate) enum AttachError {
     /// The kernel has no such function, or ftrace cannot patch it.
     NoSymbol(&'static CStr),
-    /// Another `IPMODIFY` user (a live patch, say) has this function.
+    /// Another `IPMODIFY` user (a live patch, say) has this function; or, for [`Way::Jump`], a BPF program.
     Taken(&'static CStr),
     /// `kernel.ftrace_enabled` is 0, or ftrace switched itself off after an error.
     Disabled,
@@ -95,7 +108,6 @@ struct Slot {
 #[derive(Zeroable)]
 struct Table {
     multiplier: u32,
-    shift: u32,
     /// Not 0 if a redirected function was called while it had another user. C sets it.
     shared: c_ulong,
     slots: [Slot; SLOTS],
@@ -134,7 +146,6 @@ impl Table {
 
             let mut table = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
             table.multiplier = candidate;
-            table.shift = u32::BITS - SLOT_BITS;
             for (target, &ip) in targets.iter().zip(ips) {
                 if let Some(slot) = table.slots.get_mut(Self::index(candidate, ip)) {
                     *slot = Slot {
@@ -149,21 +160,28 @@ impl Table {
     }
 }
 
-/// Kernel functions that are redirected for as long as this lives.
+/// An `ftrace_ops` that is registered.
 ///
 /// # Invariants
 ///
-/// - `ops` is registered with ftrace, and points to an allocation made by [`KBox`].
-/// - `ops.private` points to a [`Table`], allocated by [`KBox`], that has a slot for each address
-///   in the filter of `ops`.
-pub(crate) struct Redirect {
+/// - `ops` points to an allocation made by [`KBox`], which is registered with ftrace: by
+///   `register_ftrace_direct` for `jump` if that is not 0, else by `register_ftrace_function`.
+/// - If `jump` is 0, `ops.private` points to a [`Table`], allocated by [`KBox`], that has a slot for
+///   each address in the filter of `ops`.
+struct Ops {
     ops: NonNull<bindings::ftrace_ops>,
+    jump: c_ulong,
 }
 
-// SAFETY: ftrace functions may be called from any task, and nothing in `Redirect` belongs to one.
-unsafe impl Send for Redirect {}
-// SAFETY: There is no operation on `&Redirect`.
-unsafe impl Sync for Redirect {}
+/// Kernel functions that are redirected for as long as this lives.
+pub(crate) struct Redirect {
+    ops: KVec<Ops>,
+}
+
+// SAFETY: ftrace functions may be called from any task, and nothing in `Ops` belongs to one.
+unsafe impl Send for Ops {}
+// SAFETY: There is no operation on `&Ops`.
+unsafe impl Sync for Ops {}
 
 impl Redirect {
     /// Redirects every one of `targets`, or none.
@@ -172,21 +190,76 @@ impl Redirect {
     ///
     /// # Errors
     ///
-    /// See [`AttachError`].
+    /// See [`AttachError`]; `EOPNOTSUPP` for [`Way::Jump`] if the kernel can only call.
     ///
     /// # Safety
     ///
     /// Each function must have the signature of the kernel function that it replaces, be sound to
     /// call wherever the kernel calls that one, and stay in memory until this object was dropped
     /// and no task can be inside of it any more; see [`Redirect::detach`].
-    pub(crate) unsafe fn attach(targets: &[Target]) -> Result<Self, AttachError> {
+    pub(crate) unsafe fn attach(targets: &[Target], way: Way) -> Result<Self, AttachError> {
         let ips = Self::resolve(targets)?;
-        match Self::register(targets, &ips, IPMODIFY | PERMANENT) {
-            Ok(this) => Ok(this),
-            Err(e) if e == ENODEV => Err(AttachError::Disabled),
-            Err(e) if e == EBUSY => Err(Self::why_busy(targets, &ips)),
-            Err(e) => Err(e.into()),
+        match way {
+            Way::Shared => Self::share(targets, &ips),
+            Way::Jump => Self::jump(targets, &ips),
         }
+    }
+
+    /// See [`Way::Jump`].
+    fn jump(targets: &[Target], ips: &[c_ulong]) -> Result<Self, AttachError> {
+        let mut this = Self {
+            ops: KVec::with_capacity(targets.len(), GFP_KERNEL)?,
+        };
+        for (target, &ip) in targets.iter().zip(ips) {
+            // What was registered before is unregistered again as `this` is dropped.
+            let ops = Self::register_jump(target, ip).map_err(|error| match error {
+                e if e == EBUSY => AttachError::Taken(target.symbol),
+                e if e == ENODEV => AttachError::Disabled,
+                e => e.into(),
+            })?;
+            this.ops.push_within_capacity(ops).map_err(|_| ENOMEM)?;
+        }
+        Ok(this)
+    }
+
+    /// Makes the function at `ip` begin with a jump to its target.
+    fn register_jump(target: &Target, ip: c_ulong) -> Result<Ops> {
+        // SAFETY: It computes a number.
+        let jump = unsafe { bindings::ftrace_jump_to(target.function as c_ulong) };
+        if jump == 0 {
+            return Err(EOPNOTSUPP);
+        }
+        let ops = KBox::new(bindings::ftrace_ops::default(), GFP_KERNEL)?;
+        let ops = NonNull::from(KBox::leak(ops));
+        // SAFETY: `ops` is initialised and stays where it is.
+        let ret = unsafe { bindings::ftrace_set_filter_ip(ops.as_ptr(), ip, 0, 1) };
+        let ret = to_result(ret).and_then(|()| {
+            // SAFETY: As above; the filter is set. A jump leaves everything as the caller of the function
+            // left it for the function, which is what the target wants.
+            to_result(unsafe { bindings::register_ftrace_direct(ops.as_ptr(), jump) })
+        });
+        if let Err(e) = ret {
+            // SAFETY: `ops` is not registered, and came from `KBox::leak`.
+            drop(unsafe {
+                bindings::ftrace_free_filter(ops.as_ptr());
+                KBox::from_raw(ops.as_ptr())
+            });
+            return Err(e);
+        }
+        // INVARIANT: It was just registered.
+        Ok(Ops { ops, jump })
+    }
+
+    /// See [`Way::Shared`].
+    fn share(targets: &[Target], ips: &[c_ulong]) -> Result<Self, AttachError> {
+        let mut ops = KVec::with_capacity(1, GFP_KERNEL)?;
+        match Self::register(targets, ips, IPMODIFY | PERMANENT) {
+            Ok(one) => ops.push_within_capacity(one).map_err(|_| ENOMEM)?,
+            Err(e) if e == ENODEV => return Err(AttachError::Disabled),
+            Err(e) if e == EBUSY => return Err(Self::why_busy(targets, ips)),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(Self { ops })
     }
 
     /// Finds out why not all of `targets` could be redirected, by trying each alone.
@@ -237,7 +310,7 @@ impl Redirect {
     }
 
     /// Registers one `ftrace_ops` for all of `ips`, with `FTRACE_OPS_FL_*` in `flags`.
-    fn register(targets: &[Target], ips: &[c_ulong], flags: c_ulong) -> Result<Self> {
+    fn register(targets: &[Target], ips: &[c_ulong], flags: c_ulong) -> Result<Ops> {
         let mut filter: KVec<c_ulong> = KVec::with_capacity(ips.len(), GFP_KERNEL)?;
         filter.extend_from_slice(ips, GFP_KERNEL)?;
         let count = u32::try_from(filter.len()).map_err(|_| EINVAL)?;
@@ -271,11 +344,11 @@ impl Redirect {
         });
         if let Err(e) = ret {
             // SAFETY: `ops` is not registered.
-            unsafe { Self::free(ops) };
+            unsafe { Ops::free(ops) };
             return Err(e);
         }
         // INVARIANT: It was just registered, with a table for its filter.
-        Ok(Self { ops })
+        Ok(Ops { ops, jump: 0 })
     }
 
     /// Stops redirecting.
@@ -287,13 +360,24 @@ impl Redirect {
     ///
     /// Context: process context, sleeps.
     pub(crate) fn detach(self) -> bool {
-        ManuallyDrop::new(self).unregister()
+        let mut shared = false;
+        for ops in self.ops {
+            shared |= ManuallyDrop::new(ops).unregister();
+        }
+        shared
     }
+}
 
-    /// See [`Self::detach`]. Must be called once only, as the last thing.
+impl Ops {
+    /// See [`Redirect::detach`]. Must be called once only, as the last thing.
     fn unregister(&mut self) -> bool {
-        // SAFETY: By the type invariants `ops` is registered.
-        let ret = unsafe { bindings::unregister_ftrace_function(self.ops.as_ptr()) };
+        // SAFETY: By the type invariants `ops` is registered, and how.
+        let ret = unsafe {
+            match self.jump {
+                0 => bindings::unregister_ftrace_function(self.ops.as_ptr()),
+                jump => bindings::unregister_ftrace_direct(self.ops.as_ptr(), jump, true),
+            }
+        };
         if let Err(e) = to_result(ret) {
             // ftrace switched itself off after an error, and the kernel's code may still jump to
             // us. Nothing may be freed then, not even this module.
@@ -301,6 +385,11 @@ impl Redirect {
             loop {
                 fsleep(Delta::from_millis(60_000));
             }
+        }
+        if self.jump != 0 {
+            // SAFETY: It came from `KBox::leak`, is not registered any more, and its filter is free.
+            drop(unsafe { KBox::from_raw(self.ops.as_ptr()) });
+            return false;
         }
         // SAFETY: `ops` is not registered any more; `unregister_ftrace_function` waited for the
         // callback.
@@ -311,7 +400,7 @@ impl Redirect {
     ///
     /// # Safety
     ///
-    /// `ops` must have been set up by [`Self::register`] and not be registered with ftrace.
+    /// `ops` must have been set up by [`Redirect::register`] and not be registered with ftrace.
     unsafe fn free(ops: NonNull<bindings::ftrace_ops>) -> bool {
         // SAFETY: `ops` is not registered, by the safety requirements.
         unsafe { bindings::ftrace_free_filter(ops.as_ptr()) };
@@ -323,7 +412,7 @@ impl Redirect {
     }
 }
 
-impl Drop for Redirect {
+impl Drop for Ops {
     /// Does as [`Redirect::detach`].
     fn drop(&mut self) {
         self.unregister();

@@ -26,13 +26,18 @@
 //! [`include/linux/bpf_lsm.h`](srctree/include/linux/bpf_lsm.h)
 
 use super::{
+    atomic::{
+        AtomicPtr,
+        Ordering, //
+    },
     bindings,
     binprm::Binprm,
     ftrace::{
         self,
         AttachError,
         Redirect,
-        Target, //
+        Target,
+        Way, //
     },
     path::{
         Dentry,
@@ -40,6 +45,7 @@ use super::{
         Path,
         SuperBlock, //
     },
+    place::Inode,
     socket::{
         Sock,
         Socket,
@@ -67,15 +73,7 @@ use kernel::{
     fs::File,
     prelude::*,
     str::CStr,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
-        Arc, //
-    },
+    sync::Arc,
     task::Task, //
 };
 
@@ -121,6 +119,17 @@ pub(crate) trait Hooks: Send + Sync + Sized + 'static {
     ///
     /// Context: Any context, softirq included: must not sleep.
     fn task_free(&self, _task: &Task) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An inode was evicted and is about to be freed.
+    ///
+    /// ```c
+    /// void inode_free_security(struct inode *inode)
+    /// ```
+    ///
+    /// Context: Any context that may drop an inode: must not sleep. Frequent.
+    fn inode_free_security(&self, _inode: &Inode) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -839,7 +848,7 @@ pub(crate) enum LsmError {
     Registered,
     /// The kernel has no hook, or no stub, of this name.
     NoStub(&'static CStr),
-    /// Another `IPMODIFY` user of ftrace has this stub.
+    /// Another `IPMODIFY` user of ftrace has this stub; or, for [`Way::Jump`], a BPF program.
     HookTaken(&'static CStr),
     /// ftrace is switched off.
     FtraceDisabled,
@@ -860,8 +869,9 @@ impl fmt::Display for LsmError {
                  supported, see the list in the documentation"
             )),
             Self::HookTaken(name) => f.write_fmt(fmt!(
-                "a live patch, or another module of this kind, has taken the function {name}: \
-                 see /sys/kernel/tracing/enabled_functions, and unload it first"
+                "a live patch, another module of this kind, or (where hooks are attached directly) a BPF \
+                 program has taken the function {name}: see /sys/kernel/tracing/enabled_functions, and \
+                 unload it first"
             )),
             Self::FtraceDisabled => f.write_str(
                 "ftrace is off: run sysctl kernel.ftrace_enabled=1; if that fails, see the kernel \
@@ -903,7 +913,7 @@ impl From<AllocError> for LsmError {
 ///
 /// While the stubs are redirected to the functions of [`shim`] with type `T`, and while a task may
 /// still be in one of them, it points to a `T`. [`RESERVED`] while that is being prepared or undone.
-static HOOKS: Atomic<*mut c_void> = Atomic::new(ptr::null_mut());
+static HOOKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// A value of [`HOOKS`] that keeps a second registration away.
 const RESERVED: *mut c_void = ptr::without_provenance_mut(1);
@@ -962,6 +972,7 @@ from_pointer! {
     *mut bindings::vm_area_struct => Vma, Vma::from_raw;
     *const bindings::path => Path, Path::from_raw;
     *mut bindings::dentry => Dentry, Dentry::from_raw;
+    *mut bindings::inode => Inode, Inode::from_raw;
     *mut bindings::super_block => SuperBlock, SuperBlock::from_raw;
     *mut bindings::vfsmount => Mount, Mount::from_raw;
     *mut bindings::socket => Socket, Socket::from_raw;
@@ -1166,7 +1177,7 @@ macro_rules! hooks {
                 /// The arguments must be those of the LSM core, and [`HOOKS`] point to a `T`.
                 pub(super) unsafe extern "C" fn $name<T: Hooks>($($arg: $ty),*) $(-> $ret)? {
                     // SAFETY: By the safety requirements. It is freed after the last hook left.
-                    let hooks = unsafe { &*HOOKS.load(Relaxed).cast::<T>() };
+                    let hooks = unsafe { &*HOOKS.load(Ordering::Relaxed).cast::<T>() };
                     hooks
                         .$name($(
                             // SAFETY: By the safety requirements.
@@ -1206,6 +1217,7 @@ struct Table<T>(PhantomData<T>);
 hooks! {
     fn task_alloc(task: *mut bindings::task_struct, clone_flags: u64) -> c_int => (task, clone_flags);
     fn task_free(task: *mut bindings::task_struct) => (task);
+    fn inode_free_security(inode: *mut bindings::inode) => (inode);
     fn bprm_creds_from_file(bprm: *mut bindings::linux_binprm, file: *const bindings::file) -> c_int => (bprm, file);
     fn bprm_check_security(bprm: *mut bindings::linux_binprm) -> c_int => (bprm);
     fn mmap_file(file: *mut bindings::file, reqprot: c_ulong, prot: c_ulong, flags: c_ulong) -> c_int => (file, reqprot, prot, flags);
@@ -1331,38 +1343,45 @@ impl<T: Hooks> Registration<T> {
     /// # Errors
     ///
     /// See [`LsmError`].
-    pub(crate) fn new(hooks: Arc<T>) -> Result<Self, LsmError> {
+    pub(crate) fn new(hooks: Arc<T>, way: Way) -> Result<Self, LsmError> {
         let mut targets = KVec::with_capacity(Table::<T>::ENTRIES.len() + 1, GFP_KERNEL)?;
         targets.push(PROBE_TARGET, GFP_KERNEL)?;
         for target in Table::<T>::ENTRIES.iter().filter_map(|e| e.target) {
             targets.push(target, GFP_KERNEL)?;
         }
 
-        if HOOKS.cmpxchg(ptr::null_mut(), RESERVED, Acquire).is_err() {
+        let reserved = HOOKS.compare_exchange(
+            ptr::null_mut(),
+            RESERVED,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        if reserved.is_err() {
             return Err(LsmError::Registered);
         }
 
         // First the probe alone: with an inactive BPF LSM, no hook is called even for a moment,
         // and no hook must be.
         // SAFETY: `probe` has the signature of the stub, and may be called from anywhere.
-        let active = unsafe { Redirect::attach(&[PROBE_TARGET]) }.map(|_redirect| is_called());
+        let probed = unsafe { Redirect::attach(&[PROBE_TARGET], Way::Shared) };
+        let active = probed.map(|_redirect| is_called());
         match active {
             Ok(true) => (),
             Ok(false) => {
-                HOOKS.store(ptr::null_mut(), Release);
+                HOOKS.store(ptr::null_mut(), Ordering::Release);
                 return Err(LsmError::BpfLsmInactive);
             }
             Err(e) => {
-                HOOKS.store(ptr::null_mut(), Release);
+                HOOKS.store(ptr::null_mut(), Ordering::Release);
                 return Err(e.into());
             }
         }
 
-        HOOKS.store(Arc::into_raw(hooks).cast_mut().cast(), Release);
+        HOOKS.store(Arc::into_raw(hooks).cast_mut().cast(), Ordering::Release);
         // SAFETY: The functions in `shim` have the signatures of the stubs (the C prototypes), and
         // by the contract of `Hooks` may be called where those are. `HOOKS` points to a `T`. Our
         // `Drop` keeps them in memory until no task is inside.
-        match unsafe { Redirect::attach(&targets) } {
+        match unsafe { Redirect::attach(&targets, way) } {
             // INVARIANT: All were just redirected, and `HOOKS` set before.
             Ok(redirect) => {
                 let this = Self {
@@ -1377,7 +1396,7 @@ impl<T: Hooks> Registration<T> {
             }
             Err(e) => {
                 // No hook was attached, so none can be running.
-                let hooks = HOOKS.xchg(ptr::null_mut(), Acquire);
+                let hooks = HOOKS.swap(ptr::null_mut(), Ordering::Acquire);
                 // SAFETY: It came from `Arc::into_raw`.
                 drop(unsafe { Arc::from_raw(hooks.cast_const().cast::<T>()) });
                 Err(e.into())
@@ -1417,12 +1436,13 @@ impl<T: Hooks> Drop for Registration<T> {
         // From here on no task comes in.
 
         // SAFETY: By the type invariants, it came from an `Arc<T>` that is dropped below.
-        let hooks = unsafe { Arc::from_raw(HOOKS.load(Acquire).cast_const().cast::<T>()) };
+        let hooks =
+            unsafe { Arc::from_raw(HOOKS.load(Ordering::Acquire).cast_const().cast::<T>()) };
         // Those that sleep in a hook, inside whatever section that they chose for it.
         hooks.drained();
         // Those that are between the end of that section and the return to the kernel.
         ftrace::synchronize_tasks();
         drop(hooks);
-        HOOKS.store(ptr::null_mut(), Release);
+        HOOKS.store(ptr::null_mut(), Ordering::Release);
     }
 }

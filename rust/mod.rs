@@ -7,6 +7,7 @@
 
 mod bindings;
 
+pub(crate) mod atomic;
 pub(crate) mod binprm;
 pub(crate) mod capable;
 pub(crate) mod clock;
@@ -18,6 +19,7 @@ pub(crate) mod kernel_read_file;
 pub(crate) mod lsm;
 pub(crate) mod module;
 pub(crate) mod path;
+pub(crate) mod place;
 pub(crate) mod published;
 pub(crate) mod random;
 pub(crate) mod rhashtable;

@@ -122,7 +122,7 @@ impl Dentry {
 
     fn inode(&self) -> Option<NonNull<bindings::inode>> {
         // SAFETY: By the type invariant the entry is valid.
-        NonNull::new(unsafe { bindings::d_inode(self.0.get()) })
+        NonNull::new(unsafe { (&raw const (*self.0.get()).d_inode).read_volatile() })
     }
 
     /// The address of the inode, 0 for a negative entry. An identity only while something keeps
@@ -200,10 +200,10 @@ impl Dentry {
     /// The chain is one that existed at one moment, see [`Visitor::restart`].
     ///
     /// Context: any but NMI.
-    pub(crate) fn walk_dentry(&self, visitor: &mut impl Visitor) -> Walk {
+    pub(crate) fn walk_dentry(&self, visitor: &mut impl Visitor, guard: &rcu::Guard) -> Walk {
         walk_again(visitor, |visitor, locked| {
             // SAFETY: By the type invariant the entry is valid.
-            unsafe { walk_layers(self.0.get(), ptr::null(), locked, visitor) }
+            unsafe { walk_layers(self.0.get(), ptr::null(), locked, visitor, guard) }
         })
     }
 
@@ -234,8 +234,13 @@ fn text_in(buf: &[u8], text: *mut c_char) -> Result<&[u8]> {
     text.get(..end).ok_or(EINVAL)
 }
 
-/// Calls `once`, and if a rename interferes with that, a second time with the lock against renames
-/// of each file system in turn, when none can.
+/// How often a walk may be interfered with before it gives up. Each time but the first it holds off
+/// renames of one file system after the other.
+const WALKS: usize = 8;
+
+/// Calls `once` until nothing interferes with it: the first time so that it takes no lock, then with
+/// the lock against renames of each file system in turn.
+#[inline]
 fn walk_again<V: Visitor>(
     visitor: &mut V,
     mut once: impl FnMut(&mut V, bool) -> Option<Walk>,
@@ -243,8 +248,13 @@ fn walk_again<V: Visitor>(
     if let Some(end) = once(visitor, false) {
         return end;
     }
-    visitor.restart();
-    once(visitor, true).unwrap_or(Walk::Unreachable)
+    for _ in 1..WALKS {
+        visitor.restart();
+        if let Some(end) = once(visitor, true) {
+            return end;
+        }
+    }
+    Walk::Unreachable
 }
 
 /// Visits an entry and all above it in its file system. `None` if a rename interfered, which
@@ -256,60 +266,60 @@ fn walk_again<V: Visitor>(
 /// # Safety
 ///
 /// `start` must be valid. `mnt_root` is compared only.
+#[inline]
 unsafe fn walk_chain(
     start: *const bindings::dentry,
     mnt_root: *const bindings::dentry,
     locked: bool,
     visitor: &mut impl Visitor,
+    _guard: &rcu::Guard,
 ) -> Option<Walk> {
     // An odd number asks for the lock, an even one for the counter.
     let mut seq = c_int::from(locked);
-    let _guard = rcu::read_lock();
     // SAFETY: `rename_lock` always exists.
     unsafe { bindings::rename_begin(&mut seq) };
 
     let mut dentry = start;
     let mut below_root = false;
-    let end = loop {
+    let top = loop {
         below_root |= ptr::eq(dentry, mnt_root);
         // SAFETY: `start` is valid by the safety requirements, and each parent is, because
-        // RCU delays the freeing of an entry that had children.
+        // RCU delays the freeing of an entry that had children. The fields are read at once.
         let (inode, parent) = unsafe {
             (
-                bindings::d_inode(dentry),
-                bindings::d_parent(dentry).cast_const(),
+                (&raw const (*dentry).d_inode).read_volatile(),
+                (&raw const (*dentry).d_parent).read_volatile().cast_const(),
             )
         };
         if !inode.is_null() {
             visitor.visit(inode.addr());
         }
         if parent == dentry {
-            // SAFETY: As above; the super block lives longer than its entries.
-            let (is_sb_root, is_disconnected) = unsafe {
-                (
-                    bindings::d_is_sb_root(dentry),
-                    bindings::d_disconnected(dentry),
-                )
-            };
-            break if is_sb_root {
-                Walk::Root
-            } else if is_disconnected {
-                Walk::Unreachable
-            } else if below_root {
-                Walk::Root
-            } else {
-                Walk::Detached
-            };
+            break dentry;
         }
         dentry = parent;
+    };
+    // SAFETY: As above; the super block lives longer than its entries.
+    let end = unsafe {
+        if ptr::eq((*(*top).d_sb).s_root, top) {
+            Walk::Root
+        } else if bindings::d_disconnected(top) {
+            Walk::Unreachable
+        } else if below_root {
+            Walk::Root
+        } else {
+            Walk::Detached
+        }
     };
 
     // SAFETY: `seq` came from `rename_begin`.
     if unsafe { bindings::rename_retry(seq) } {
         return None;
     }
-    // SAFETY: As above; this drops the lock if it was taken.
-    unsafe { bindings::rename_done(seq) };
+    if locked {
+        // SAFETY: As above; this drops the lock.
+        unsafe { bindings::rename_done(seq) };
+    }
     Some(end)
 }
 
@@ -318,23 +328,63 @@ unsafe fn walk_chain(
 /// # Safety
 ///
 /// `start` must be valid. `mnt_root` is compared only.
+#[inline]
 unsafe fn walk_layers(
     start: *mut bindings::dentry,
     mnt_root: *const bindings::dentry,
     locked: bool,
     visitor: &mut impl Visitor,
+    guard: &rcu::Guard,
 ) -> Option<Walk> {
     // SAFETY: By the safety requirements.
-    let end = unsafe { walk_chain(start, mnt_root, locked, visitor) }?;
+    let end = unsafe { walk_chain(start, mnt_root, locked, visitor, guard) }?;
+    // SAFETY: By the safety requirements; the flag does not change while an entry has an inode.
+    if unsafe { (&raw const (*start).d_flags).read_volatile() }
+        & bindings::dentry_flags_DCACHE_OP_REAL
+        == 0
+    {
+        return Some(end);
+    }
     // SAFETY: By the safety requirements.
     let real = unsafe { bindings::d_real_attributes(start) };
     if ptr::eq(real, start) {
         return Some(end);
     }
     // SAFETY: The inode of `start` holds the entries of its layers for as long as it lives.
-    match unsafe { walk_chain(real, ptr::null(), locked, visitor) }? {
+    match unsafe { walk_chain(real, ptr::null(), locked, visitor, guard) }? {
         Walk::Unreachable => Some(Walk::Unreachable),
         _ => Some(end),
+    }
+}
+
+/// A mount on a walk upwards, with RCU for all that keeps it in memory.
+#[derive(Clone, Copy)]
+struct Up {
+    mnt: *const bindings::vfsmount,
+    /// Where the walk goes on in it.
+    dentry: *mut bindings::dentry,
+}
+
+impl Up {
+    /// The mount that this one is mounted in. `Ok(None)` when it is in none.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if it was moved meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// `mnt` must be valid or have been so since the guard was taken.
+    #[inline]
+    unsafe fn parent(self, _guard: &rcu::Guard) -> Result<Option<Self>> {
+        let (mut mnt, mut dentry) = (self.mnt, ptr::null_mut());
+        // SAFETY: By the safety requirements: RCU delays the freeing of mounts, and a mount keeps the
+        // one it is in and its mount point for as long as it is mounted.
+        match unsafe { bindings::mnt_up(&mut mnt, &mut dentry) } {
+            0 => Ok(None),
+            1 => Ok(Some(Self { mnt, dentry })),
+            _ => Err(EAGAIN),
+        }
     }
 }
 
@@ -366,7 +416,17 @@ impl Path {
         &self.0
     }
 
+    /// The directory that the entry is in, or itself for the root of a file system, as a number to hash:
+    /// it may change at any time.
+    #[inline]
+    pub(crate) fn directory(&self) -> u64 {
+        // SAFETY: By the type invariant the entry is held; the pointer is read at once.
+        let parent = unsafe { (&raw const (*self.0.dentry).d_parent).read_volatile() };
+        parent.addr() as u64
+    }
+
     /// The directory entry.
+    #[inline]
     pub(crate) fn dentry(&self) -> &Dentry {
         // SAFETY: By the type invariant it is held.
         unsafe { Dentry::from_raw(self.0.dentry) }
@@ -396,60 +456,75 @@ impl Path {
     /// The tree must be the one that the calling task's root directory is in: nothing tells what
     /// was above a mount that has been taken out of it, see [`Walk::Unreachable`].
     ///
-    /// Each file system's chain existed at one moment. If a rename interferes with any, all of the
-    /// walk starts again, see [`Visitor::restart`].
+    /// Each file system's chain existed at one moment, and so did each step from a mount to the one that
+    /// it is in. If a rename or a move interferes with any, all of the walk starts again, see
+    /// [`Visitor::restart`].
     ///
-    /// Context: process context, may sleep.
-    pub(crate) fn walk(&self, visitor: &mut impl Visitor) -> Walk {
-        walk_again(visitor, |visitor, locked| self.walk_once(visitor, locked))
+    /// Context: process context; does not sleep.
+    #[inline]
+    pub(crate) fn walk(&self, visitor: &mut impl Visitor, guard: &rcu::Guard) -> Walk {
+        walk_again(visitor, |visitor, locked| {
+            self.walk_once(visitor, locked, guard)
+        })
     }
 
-    /// See [`Self::walk`] and [`walk_chain`].
-    fn walk_once(&self, visitor: &mut impl Visitor, locked: bool) -> Option<Walk> {
-        match self.walk_in_mount(visitor, locked)? {
-            Walk::Root => (),
-            end => return Some(end),
-        }
-
-        let root = PathBuf::current_root();
-        let is_roots = |path: &Path| {
-            root.as_ref()
-                .is_some_and(|root| ptr::eq(root.0.mnt, path.0.mnt))
+    /// See [`Self::walk`] and [`walk_chain`]. `None` if something interfered.
+    #[inline]
+    fn walk_once(
+        &self,
+        visitor: &mut impl Visitor,
+        locked: bool,
+        guard: &rcu::Guard,
+    ) -> Option<Walk> {
+        // SAFETY: It only looks at the calling task. Null if it is exiting and has no root any more.
+        let root = unsafe { bindings::current_root_mnt() };
+        let mut above = Up {
+            mnt: self.0.mnt,
+            dentry: self.0.dentry,
         };
-        let mut above = PathBuf::from(self);
-        let mut seen = is_roots(&above);
-        while above.follow_up() {
-            match above.walk_in_mount(visitor, locked)? {
-                Walk::Root => (),
-                end => return Some(end),
+        let mut seen = false;
+        loop {
+            // SAFETY: By the type invariant both are held, or `Up::parent` gave them; a mount's root does
+            // not change.
+            let end = unsafe {
+                let mnt_root = (*above.mnt).mnt_root;
+                walk_layers(above.dentry, mnt_root, locked, visitor, guard)
+            }?;
+            if end != Walk::Root {
+                return Some(end);
             }
-            seen = seen || is_roots(&above);
+            seen |= ptr::eq(above.mnt, root);
+            // SAFETY: As above.
+            match unsafe { above.parent(guard) }.ok()? {
+                Some(parent) => above = parent,
+                None => break,
+            }
         }
         if seen {
             return Some(Walk::Root);
         }
-        // SAFETY: By the type invariant the mount is held.
-        if unsafe { bindings::mnt_is_internal(above.0.mnt) } {
+        // SAFETY: As above.
+        if unsafe { bindings::mnt_is_internal(above.mnt) } {
             return Some(Walk::Detached);
         }
+        if root.is_null() {
+            return Some(Walk::Unreachable);
+        }
         // The task's root may be in some other branch of the same tree (`chroot`).
-        Some(match root {
-            Some(mut top) => {
-                while top.follow_up() {}
-                if ptr::eq(top.0.mnt, above.0.mnt) {
-                    Walk::Root
-                } else {
-                    Walk::Unreachable
-                }
-            }
-            None => Walk::Unreachable,
+        let mut top = Up {
+            mnt: root,
+            dentry: ptr::null_mut(),
+        };
+        // SAFETY: A task's root is a valid mount, and stays one until the guard is dropped; then as
+        // above.
+        while let Some(parent) = unsafe { top.parent(guard) }.ok()? {
+            top = parent;
+        }
+        Some(if ptr::eq(top.mnt, above.mnt) {
+            Walk::Root
+        } else {
+            Walk::Unreachable
         })
-    }
-
-    /// Visits the inode here and those above it in the same file system.
-    fn walk_in_mount(&self, visitor: &mut impl Visitor, locked: bool) -> Option<Walk> {
-        // SAFETY: By the type invariant both are held; a mount's root does not change.
-        unsafe { walk_layers(self.0.dentry, (*self.0.mnt).mnt_root, locked, visitor) }
     }
 
     /// Writes the path, as seen from the root of the calling task, to `buf`, and returns the part
@@ -563,31 +638,6 @@ impl PathBuf {
         to_result(unsafe { bindings::kern_path(name.as_char_ptr(), follow, &mut path) })?;
         // INVARIANT: `kern_path` took the references.
         Ok(Self { path: Path(path) })
-    }
-}
-
-impl PathBuf {
-    /// The root directory of the calling task, `None` if it is exiting and has none any more.
-    fn current_root() -> Option<Self> {
-        let mut path = bindings::path::default();
-        // SAFETY: It only looks at the calling task; on success `path` gets references.
-        let found = unsafe { bindings::current_root(&mut path) };
-        // INVARIANT: `current_root` took the references.
-        found.then(|| Self { path: Path(path) })
-    }
-
-    /// Goes to the mount point of the mount. False, and nothing changes, if it has none.
-    fn follow_up(&mut self) -> bool {
-        // SAFETY: By the type invariant both parts are held.
-        // INVARIANT: If it goes up, it puts the old references and takes new ones.
-        unsafe { bindings::follow_up(&mut self.path.0) != 0 }
-    }
-}
-
-impl From<&Path> for PathBuf {
-    fn from(path: &Path) -> Self {
-        // SAFETY: By the invariant of `Path` both are held.
-        unsafe { Self::from_parts(path.0.mnt, path.0.dentry) }
     }
 }
 
@@ -771,7 +821,13 @@ impl FileExt for LocalFile {
     fn path(&self) -> &Path {
         // SAFETY: An open file holds its path, and that of the file it is beneath, if any. Neither
         // changes.
-        unsafe { Path::from_raw(bindings::file_shown_path(self.as_ptr())) }
+        unsafe {
+            Path::from_raw(if mode(self) & FMODE_BACKING == 0 {
+                &raw const (*self.as_ptr()).__bindgen_anon_1.f_path
+            } else {
+                bindings::file_shown_path(self.as_ptr())
+            })
+        }
     }
 
     fn backing_path(&self) -> Option<&Path> {
@@ -798,9 +854,10 @@ impl FileExt for LocalFile {
         mode(self) & FMODE_WRITE != 0
     }
 
+    #[inline]
     fn is_exec(&self) -> bool {
         // SAFETY: The file is valid, and it only looks at the calling task.
-        unsafe { bindings::file_is_exec(self.as_ptr()) }
+        self.flags() & FMODE_EXEC != 0 && unsafe { bindings::file_is_exec(self.as_ptr()) }
     }
 
     fn is_path_only(&self) -> bool {
@@ -841,4 +898,6 @@ impl FileExt for LocalFile {
 // `include/linux/fs.h` defines these with casts that bindgen does not follow.
 const FMODE_READ: u32 = 1 << 0;
 const FMODE_WRITE: u32 = 1 << 1;
+const FMODE_EXEC: u32 = 1 << 5;
 const FMODE_PATH: u32 = 1 << 14;
+const FMODE_BACKING: u32 = 1 << 24;

@@ -8,16 +8,15 @@
 //!
 //! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
 
-use core::{
-    ptr,
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    }, //
+use super::atomic::{
+    AtomicPtr,
+    Ordering, //
 };
+use core::ptr;
 use kernel::{
     prelude::*,
     sync::{
+        rcu,
         srcu::{
             self,
             new_srcu,
@@ -31,7 +30,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `value` is null or comes from [`KBox::into_raw`], and a value that it once held is freed only
-/// after an SRCU grace period of `srcu` that began when `value` no longer held it.
+/// after grace periods of `srcu` and of RCU that began when `value` no longer held it.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Published<T: Send + Sync> {
     value: AtomicPtr<T>,
@@ -66,6 +65,17 @@ impl<T: Send + Sync> Published<T> {
             _section: section,
             _cell: self,
         }
+    }
+
+    /// The value, for as long as `_guard` is held, which is cheaper than a [`Published::read`] and
+    /// must not sleep; `None` while nothing has been published.
+    ///
+    /// Context: any but NMI.
+    #[inline]
+    pub(crate) fn peek<'g>(&'g self, _guard: &'g rcu::Guard) -> Option<&'g T> {
+        // SAFETY: By the invariants the value is null or alive; `Retired` waits for RCU, too, so that
+        // it stays alive until the guard is dropped.
+        unsafe { self.value.load(Ordering::Acquire).as_ref() }
     }
 
     /// Publishes `value` in the place of the one before, which is freed, when its last reader has
@@ -117,9 +127,10 @@ pub(crate) struct Retired<'a, T: Send + Sync> {
 impl<T: Send + Sync> Drop for Retired<'_, T> {
     fn drop(&mut self) {
         self.cell.srcu.synchronize();
+        rcu::synchronize_rcu();
         if !self.value.is_null() {
             // SAFETY: By the invariants of both types, `value` came from `KBox::into_raw`, is no
-            // longer reachable, and the grace period above has ended.
+            // longer reachable, and the grace periods above have ended.
             drop(unsafe { KBox::from_raw(self.value) });
         }
     }

@@ -4,7 +4,13 @@
 //!
 //! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
 
-use super::bindings;
+use super::{
+    atomic::{
+        AtomicU32,
+        Ordering, //
+    },
+    bindings, //
+};
 use core::{
     marker::PhantomData,
     mem::offset_of,
@@ -27,6 +33,19 @@ use kernel::{
     types::Opaque,
 };
 
+/// Places of the filter, as a power of two: 128 KiB, and with a thousand entries three in a hundred
+/// are taken.
+const COUNT_BITS: u32 = 15;
+
+/// The filter of an empty table.
+fn zero_counts() -> Result<KVVec<AtomicU32>> {
+    let mut counts = KVVec::with_capacity(1 << COUNT_BITS, GFP_KERNEL)?;
+    for _ in 0..1 << COUNT_BITS {
+        counts.push(AtomicU32::new(0), GFP_KERNEL)?;
+    }
+    Ok(counts)
+}
+
 /// What the table stores. The first two members are known to `rust/helpers/rhashtable.c`.
 #[repr(C)]
 struct Entry<V> {
@@ -48,8 +67,12 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 /// A removed value is dropped after a grace period, *in a soft interrupt*: **the `Drop` of `V` must
 /// not sleep**, take a lock that is also held with soft interrupts on, or free memory of `vmalloc`.
 ///
+/// Most lookups are of keys that are not there. A filter in front of the table answers nearly all of
+/// them with one load, see [`Table::may_have`].
+///
 /// # Invariants
 ///
+/// - `counts` has at each place at least as many as the table has entries whose keys lead there.
 /// - `inner` is an initialised `struct rhashtable` whose objects are `Entry<V>`, each allocated as
 ///   a `KBox` that belongs to the table.
 /// - An entry that is taken out is freed only after an RCU grace period.
@@ -69,6 +92,7 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 pub(crate) struct Table<V: Send + Sync + 'static> {
     #[pin]
     inner: Opaque<bindings::rhashtable>,
+    counts: KVVec<AtomicU32>,
     len: Atomic<usize>,
     max: usize,
     _entries: PhantomData<KBox<Entry<V>>>,
@@ -95,10 +119,28 @@ impl<V: Send + Sync + 'static> Table<V> {
                 // SAFETY: `slot` is valid for writes.
                 to_result(unsafe { bindings::rht_init(slot) })
             }),
+            // INVARIANT: No entries.
+            counts: zero_counts()?,
             len: Atomic::new(0),
             max,
             _entries: PhantomData,
         })
+    }
+
+    /// The count of the keys that lead to the same place as `key`.
+    #[inline]
+    fn count(&self, key: usize) -> Option<&AtomicU32> {
+        // Fibonacci hashing (Knuth, The Art of Computer Programming 6.4).
+        self.counts
+            .get(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS - COUNT_BITS))
+    }
+
+    /// Whether there may be an entry of `key`: `false` is certain for whoever knows of every earlier
+    /// [`Table::insert`] of that key. Does not sleep; usable in any context, without RCU.
+    #[inline]
+    pub(crate) fn may_have(&self, key: usize) -> bool {
+        self.count(key)
+            .is_none_or(|count| count.load(Ordering::Relaxed) != 0)
     }
 
     /// Adds an entry. Does not sleep if `flags` do not allow it.
@@ -123,12 +165,16 @@ impl<V: Send + Sync + 'static> Table<V> {
             self.len.fetch_sub(1, Relaxed);
             return Err(ENOSPC);
         }
+        // INVARIANT: Counted before it is there.
+        if let Some(count) = self.count(key) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let raw = KBox::into_raw(entry);
         // INVARIANT: The entry is a `KBox` that belongs to the table if this succeeds.
         // SAFETY: The table is initialised; `raw` begins with its head and has an initialised key.
         let ret = to_result(unsafe { bindings::rht_insert(self.inner.get(), raw.cast()) });
         if ret.is_err() {
-            self.len.fetch_sub(1, Relaxed);
+            self.forget(key);
             // SAFETY: It came from `into_raw` above, and the table did not take it.
             drop(unsafe { KBox::from_raw(raw) });
         }
@@ -158,7 +204,7 @@ impl<V: Send + Sync + 'static> Table<V> {
         if entry.is_null() {
             return false;
         }
-        self.len.fetch_sub(1, Relaxed);
+        self.forget(key);
         // SAFETY: `entry` was just taken out by this call alone, so nobody else uses its `rcu`.
         let head = unsafe { Opaque::cast_into(&raw const (*entry).rcu) };
         // SAFETY: `head` stays valid until the callback, which gets a pointer to the `rcu` member
@@ -202,6 +248,15 @@ impl<V: Send + Sync + 'static> Table<V> {
         // SAFETY: As in `remove`.
         unsafe { bindings::call_rcu(head, Some(Self::free_rcu)) };
         Ok(())
+    }
+
+    /// Counts one entry less.
+    fn forget(&self, key: usize) {
+        self.len.fetch_sub(1, Relaxed);
+        // INVARIANT: It is not there any more.
+        if let Some(count) = self.count(key) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The number of entries, at a moment while this ran.

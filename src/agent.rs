@@ -3,6 +3,10 @@
 //! Agents: labelled process trees.
 
 use crate::{
+    abi::atomic::{
+        AtomicU64,
+        Ordering, //
+    },
     engine::{
         limits,
         policy::ClassId,
@@ -15,11 +19,9 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         new_mutex,
         Arc,
@@ -49,7 +51,7 @@ pub(crate) struct Agent {
     pub(crate) refused: Atomic<u64>,
     /// Where the running policy keeps the class: its generation in the upper 48 bits and the id in
     /// the lower 16, so that one load gives both; 0 before the first look-up.
-    class_cache: Atomic<u64>,
+    class_cache: AtomicU64,
 }
 
 impl Agent {
@@ -71,7 +73,7 @@ impl Agent {
     /// The class's id in `policy`; [`ClassId::UNKNOWN`] when that policy declares no such class.
     #[inline]
     pub(crate) fn class_in(&self, policy: &ActivePolicy) -> ClassId {
-        let cached = self.class_cache.load(Acquire);
+        let cached = self.class_cache.load(Ordering::Relaxed);
         if cached >> 16 == policy.generation {
             return ClassId::new((cached & 0xffff) as usize);
         }
@@ -79,8 +81,10 @@ impl Agent {
             .rules
             .class(self.class.as_bytes())
             .unwrap_or(ClassId::UNKNOWN);
-        self.class_cache
-            .store(policy.generation << 16 | class.index() as u64, Release);
+        self.class_cache.store(
+            policy.generation << 16 | class.index() as u64,
+            Ordering::Relaxed,
+        );
         class
     }
 }
@@ -148,7 +152,7 @@ impl Agents {
                 pid: new.pid,
                 tasks: Atomic::new(1),
                 refused: Atomic::new(0),
-                class_cache: Atomic::new(0),
+                class_cache: AtomicU64::new(0),
             },
             GFP_KERNEL,
         )

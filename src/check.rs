@@ -5,7 +5,6 @@
 use crate::{
     abi::{
         clock,
-        path::Visitor,
         random,
         task,
         trace,
@@ -23,11 +22,9 @@ use crate::{
     engine::{
         event,
         governance::Mode,
-        op::Op,
         policy::{
             Action,
             Decision,
-            Matcher,
             Subject,
             Terms, //
         },
@@ -59,6 +56,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::Relaxed,
+        rcu,
         Arc, //
     }, //
 };
@@ -366,28 +364,25 @@ impl Node {
         };
         let judge = |object: &Object<'_>| -> Result<Option<Decision>> {
             let mut matcher = policy.rules.matcher(&subject, query.op);
-            if matcher.wants_object() {
-                let seen = object.walk(&mut Ancestors {
-                    policy,
-                    subject: &subject,
-                    op: query.op,
-                    matcher: &mut matcher,
-                });
-                match (seen, actor, object) {
-                    (Ok(()), _, _) => {}
-                    // The host mounts as it likes anyway: what the walk has seen must do.
-                    (Err(_), Actor::Host, _) => {}
-                    // What is about to be mounted may come from anywhere, so every rule that keeps
-                    // the agent from mounting something may be about this.
-                    (Err(_), _, Object::Loose(_)) => {
-                        let anywhere = policy.strictest(&subject, query.op);
-                        return Ok(Some(matcher.decide().stricter(anywhere)));
-                    }
-                    (Err(error), _, _) => return Err(error),
+            let known = policy.meet(
+                &mut matcher,
+                &subject,
+                query.op,
+                object,
+                query.address,
+                &rcu::read_lock(),
+            );
+            match (known, actor, object) {
+                (Ok(()), _, _) => {}
+                // The host mounts as it likes anyway: what the walk has seen must do.
+                (Err(_), Actor::Host, _) => {}
+                // What is about to be mounted may come from anywhere, so every rule that keeps
+                // the agent from mounting something may be about this.
+                (Err(_), _, Object::Loose(_)) => {
+                    let anywhere = policy.strictest(&subject, query.op);
+                    return Ok(Some(matcher.decide().stricter(anywhere)));
                 }
-            }
-            if let Some((address, port)) = query.address {
-                matcher.address(address, port);
+                (Err(error), _, _) => return Err(error),
             }
             if matcher.wants_digest() {
                 match content {
@@ -580,33 +575,13 @@ impl Node {
     }
 }
 
-/// Tells a matcher which objects of rules lie above an object.
-struct Ancestors<'a, 'b> {
-    policy: &'a ActivePolicy,
-    subject: &'b Subject<'a>,
-    op: Op,
-    matcher: &'b mut Matcher<'a>,
-}
-
-impl Visitor for Ancestors<'_, '_> {
-    fn visit(&mut self, key: usize) {
-        for object in self.policy.objects(key) {
-            self.matcher.object(object);
-        }
-    }
-
-    fn restart(&mut self) {
-        *self.matcher = self.policy.rules.matcher(self.subject, self.op);
-    }
-}
-
 /// Whether the operation may wait for its decision.
 fn may_wait(query: &Query<'_>) -> bool {
     query.context == Context::Wait && !query.quiet
 }
 
 /// Number of an action in the tracepoint.
-fn action_number(action: &Action) -> i32 {
+pub(crate) fn action_number(action: &Action) -> i32 {
     match action {
         Action::Allow => 0,
         Action::Audit => 1,

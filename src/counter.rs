@@ -2,9 +2,9 @@
 
 //! Counters: everything that happens is counted, even what is not recorded.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use crate::abi::atomic::{
+    AtomicU64,
+    Ordering, //
 };
 
 macro_rules! counters {
@@ -22,7 +22,7 @@ macro_rules! counters {
         impl Counters {
             /// Counters at zero.
             pub(crate) const fn new() -> Self {
-                Self { values: [$({ const _: &str = $name; Atomic::new(0) },)+] }
+                Self { values: [$({ const _: &str = $name; AtomicU64::new(0) },)+] }
             }
         }
     };
@@ -79,7 +79,7 @@ counters! {
 
 /// The values of all counters.
 pub(crate) struct Counters {
-    values: [Atomic<u64>; NAMES.len()],
+    values: [AtomicU64; NAMES.len()],
 }
 
 impl Counters {
@@ -87,7 +87,7 @@ impl Counters {
     #[inline]
     pub(crate) fn bump(&self, counter: Counter) {
         if let Some(value) = self.values.get(counter as usize) {
-            value.add(1, Relaxed);
+            value.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -96,6 +96,6 @@ impl Counters {
         NAMES
             .iter()
             .zip(&self.values)
-            .map(|(name, value)| (*name, value.load(Relaxed)))
+            .map(|(name, value)| (*name, value.load(Ordering::Relaxed)))
     }
 }

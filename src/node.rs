@@ -17,6 +17,10 @@
 
 use crate::{
     abi::{
+        atomic::{
+            AtomicU64,
+            Ordering, //
+        },
         clock,
         module,
         published::Published,
@@ -65,6 +69,7 @@ use crate::{
     limiter::Sender,
     netlink,
     policy::ActivePolicy,
+    recall::Recall,
     recovery::{
         Beginning,
         Recovery, //
@@ -208,10 +213,12 @@ pub(crate) struct Node {
     /// 1 while a quorum lets the module be unloaded.
     unpinned: Atomic<u32>,
     /// Operations of tasks without a label that the policy has a rule for.
-    host_ops: Atomic<u64>,
+    host_ops: AtomicU64,
     /// The task that a quorum has just let load a module, 0 when none: see
     /// [`crate::hooks::lockdown`].
     pub(crate) approved_loader: Atomic<usize>,
+    /// What agents were allowed just now.
+    pub(crate) recall: Recall,
     /// Labels, by task.
     #[pin]
     labels: Table<Label>,
@@ -276,8 +283,9 @@ impl Node {
                 mode: Atomic::new(Mode::Enforce as u32),
                 stopping: Atomic::new(0),
                 unpinned: Atomic::new(0),
-                host_ops: Atomic::new(0),
+                host_ops: AtomicU64::new(0),
                 approved_loader: Atomic::new(0),
+                recall: Recall::new()?,
                 labels <- Table::new(LABELS),
                 agents <- Agents::new(),
                 policy <- Published::new(),
@@ -406,12 +414,12 @@ impl Node {
 
     /// Says which operations of tasks without a label are governed.
     pub(crate) fn set_host_ops(&self, ops: u64) {
-        self.host_ops.store(ops, Release);
+        self.host_ops.store(ops, Ordering::Release);
     }
 
     /// Which operations of tasks without a label are governed.
     pub(crate) fn host_ops(&self) -> u64 {
-        self.host_ops.load(Relaxed)
+        self.host_ops.load(Ordering::Relaxed)
     }
 
     /// Number of labelled tasks.
@@ -442,17 +450,31 @@ impl Node {
     /// Whose task that one is.
     #[inline]
     pub(crate) fn agent_of(&self, key: usize) -> Option<Arc<Agent>> {
+        if !self.may_be_labelled(key) {
+            return None;
+        }
         let guard = rcu::read_lock();
-        self.labels
-            .get(key, &guard)
-            .map(|label| label.agent.clone())
+        self.label_of(key, &guard).map(|label| label.agent.clone())
+    }
+
+    /// The label of that task.
+    #[inline]
+    pub(crate) fn label_of<'g>(&'g self, key: usize, guard: &'g rcu::Guard) -> Option<&'g Label> {
+        self.labels.get(key, guard)
+    }
+
+    /// Whether that task may carry a label: `false` is certain for whoever knows that the task lives,
+    /// because a task is labelled by itself or before it runs.
+    #[inline]
+    pub(crate) fn may_be_labelled(&self, key: usize) -> bool {
+        self.labels.may_have(key)
     }
 
     /// Whether the calling task carries a label.
     #[inline]
     pub(crate) fn is_labelled(&self) -> bool {
-        let guard = rcu::read_lock();
-        self.labels.get(task::current().key(), &guard).is_some()
+        let key = task::current().key();
+        self.may_be_labelled(key) && self.labels.get(key, &rcu::read_lock()).is_some()
     }
 
     /// Calls `f` with the calling task's label, if it has one.
@@ -462,12 +484,14 @@ impl Node {
     }
 
     /// Who asks for one of `ops`; `None` when that is a task whose operations of that kind nothing
-    /// governs. This is all that an unlabelled task pays.
+    /// governs.
     #[inline]
     pub(crate) fn actor(&self, ops: u64) -> Option<Actor> {
         match self.current_agent() {
             Some(agent) => Some(Actor::Agent(agent)),
-            None if self.host_ops.load(Relaxed) & ops != 0 && task::current().is_user() => {
+            None if self.host_ops.load(Ordering::Relaxed) & ops != 0
+                && task::current().is_user() =>
+            {
                 Some(Actor::Host)
             }
             None => None,
@@ -531,6 +555,9 @@ impl Node {
         if self.approved_loader.load(Relaxed) == key {
             // The next task at this address has been approved nothing.
             let _ = self.approved_loader.cmpxchg(key, 0, Full);
+        }
+        if !self.may_be_labelled(key) {
+            return;
         }
         let guard = rcu::read_lock();
         let Some(label) = self.labels.get(key, &guard) else {

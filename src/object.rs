@@ -12,7 +12,10 @@ use crate::{
     },
     engine::request, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
 
 /// What an operation is about.
 #[derive(Clone, Copy)]
@@ -40,18 +43,28 @@ impl Object<'_> {
     /// # Errors
     ///
     /// `EACCES` when the kernel cannot tell where the object is: it may be below anything.
-    pub(crate) fn walk(&self, visitor: &mut impl Visitor) -> Result {
+    #[inline]
+    pub(crate) fn walk(&self, visitor: &mut impl Visitor, guard: &rcu::Guard) -> Result {
         let (end, entry) = match self {
             Self::None => return Ok(()),
             Self::At(path) | Self::New { at: path, .. } | Self::Loose(path) => {
-                (path.walk(visitor), path.dentry())
+                (path.walk(visitor, guard), path.dentry())
             }
-            Self::Entry(entry) => (entry.walk_dentry(visitor), *entry),
+            Self::Entry(entry) => (entry.walk_dentry(visitor, guard), *entry),
         };
         match end {
             Walk::Unreachable => Err(EACCES),
             Walk::Detached if entry.is_disconnected() => Err(EACCES),
             _ => Ok(()),
+        }
+    }
+
+    /// Its path, when what is found out about it may be remembered.
+    #[inline]
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::At(path) | Self::New { at: path, .. } => Some(path),
+            Self::None | Self::Loose(_) | Self::Entry(_) => None,
         }
     }
 
@@ -65,7 +78,8 @@ impl Object<'_> {
             fn restart(&mut self) {}
         }
 
-        matches!(self, Self::At(path) if path.walk(&mut Nobody) == Walk::Unreachable)
+        let guard = rcu::read_lock();
+        matches!(self, Self::At(path) if path.walk(&mut Nobody, &guard) == Walk::Unreachable)
     }
 
     /// The identity that a request binds.

@@ -4,11 +4,15 @@
 
 use crate::{
     abi::{
-        path::PathBuf,
+        path::{
+            PathBuf,
+            Visitor, //
+        },
         sha256,
         task, //
     },
     engine::{
+        address::Address,
         event::Payload,
         op::Op,
         policy::{
@@ -16,19 +20,22 @@ use crate::{
             ClassId,
             Decision,
             ErrorKind,
+            Matcher,
             ObjectId,
             ParseError,
             Policy,
             Subject, //
         },
         refusal::Refusal, //
-    }, //
+    },
+    object::Object, //
 };
 use core::fmt;
 use kernel::{
     alloc::AllocError,
     prelude::*,
-    str::CString, //
+    str::CString,
+    sync::rcu, //
 };
 
 /// A policy that can be put in force.
@@ -165,6 +172,38 @@ impl ActivePolicy {
         self.identities.find(key)
     }
 
+    /// Tells a new matcher which objects lie above `object`, and which address and port are used.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` when the kernel cannot tell where the object is: it may be below anything. What is
+    /// known the matcher has been told.
+    #[inline(always)]
+    pub(crate) fn meet<'a>(
+        &'a self,
+        matcher: &mut Matcher<'a>,
+        subject: &Subject<'a>,
+        op: Op,
+        object: &Object<'_>,
+        address: Option<(Address, u16)>,
+        guard: &rcu::Guard,
+    ) -> Result {
+        let mut known = Ok(());
+        if matcher.wants_object() {
+            let mut above = Ancestors {
+                policy: self,
+                subject,
+                op,
+                matcher: &mut *matcher,
+            };
+            known = object.walk(&mut above, guard);
+        }
+        if let Some((address, port)) = address {
+            matcher.address(address, port);
+        }
+        known
+    }
+
     /// Whether `decision` was made by a rule that names an object by its path.
     pub(crate) fn names_object(&self, decision: &Decision) -> bool {
         decision.rule.is_some_and(|number| {
@@ -206,42 +245,66 @@ impl ActivePolicy {
     }
 }
 
+/// Tells a matcher which objects of rules lie above an object.
+struct Ancestors<'a, 'b> {
+    policy: &'a ActivePolicy,
+    subject: &'b Subject<'a>,
+    op: Op,
+    matcher: &'b mut Matcher<'a>,
+}
+
+impl Visitor for Ancestors<'_, '_> {
+    #[inline]
+    fn visit(&mut self, key: usize) {
+        for object in self.policy.objects(key) {
+            self.matcher.object(object);
+        }
+    }
+
+    fn restart(&mut self) {
+        *self.matcher = self.policy.rules.matcher(self.subject, self.op);
+    }
+}
+
 /// From inodes to the objects of rules: a table with open addressing, made once and never changed.
 ///
 /// # Invariants
 ///
-/// The length of `slots` is a power of two and at least twice the number of objects inserted, so
-/// that every search meets an empty slot.
+/// The length of `keys` is a power of two and at least four times the number of objects inserted, so
+/// that every search meets an empty place, which has 0, and most meet it at once. `objects` is as
+/// long.
 struct Identities {
-    slots: KVVec<Option<(usize, ObjectId)>>,
+    keys: KVVec<usize>,
+    objects: KVVec<ObjectId>,
 }
 
 impl Identities {
     /// An empty table for up to `objects` objects.
     fn with_capacity(objects: usize) -> Result<Self, AllocError> {
         let size = (objects.saturating_add(1))
-            .saturating_mul(2)
+            .saturating_mul(4)
             .next_power_of_two();
-        let mut slots = KVVec::new();
-        slots.extend_with(size, None, GFP_KERNEL)?;
-        // INVARIANT: A power of two, and more than twice as many.
-        Ok(Self { slots })
+        // INVARIANT: A power of two, and more than four times as many.
+        Ok(Self {
+            keys: KVVec::from_elem(0, size, GFP_KERNEL)?,
+            objects: KVVec::from_elem(ObjectId(0), size, GFP_KERNEL)?,
+        })
     }
 
     /// Where the search for `key` begins.
     #[inline]
     fn start(&self, key: usize) -> usize {
         // Fibonacci hashing (Knuth, The Art of Computer Programming 6.4) of the address.
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) & (self.slots.len().wrapping_sub(1))
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) & (self.keys.len().wrapping_sub(1))
     }
 
-    /// Adds an object; one key may have several.
+    /// Adds an object; one key, which is not 0, may have several.
     fn insert(&mut self, key: usize, object: ObjectId) {
-        let mask = self.slots.len().wrapping_sub(1);
+        let mask = self.keys.len().wrapping_sub(1);
         let mut at = self.start(key);
-        while let Some(slot) = self.slots.get_mut(at) {
-            if slot.is_none() {
-                *slot = Some((key, object));
+        while let (Some(place), Some(slot)) = (self.keys.get_mut(at), self.objects.get_mut(at)) {
+            if *place == 0 {
+                (*place, *slot) = (key, object);
                 return;
             }
             at = (at + 1) & mask;
@@ -251,13 +314,17 @@ impl Identities {
     /// The objects of `key`.
     #[inline]
     fn find(&self, key: usize) -> impl Iterator<Item = ObjectId> + '_ {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut at = self.start(key);
+        let mask = self.keys.len().wrapping_sub(1);
+        let mut next = self.start(key);
         core::iter::from_fn(move || loop {
-            let (found, object) = (*self.slots.get(at)?)?;
-            at = (at + 1) & mask;
+            let at = next;
+            let found = *self.keys.get(at)?;
+            if found == 0 {
+                return None;
+            }
+            next = (at + 1) & mask;
             if found == key {
-                return Some(object);
+                return self.objects.get(at).copied();
             }
         })
     }

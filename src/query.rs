@@ -127,14 +127,6 @@ impl<'a> Query<'a> {
         Self { second, ..self }
     }
 
-    /// The same, with an address and a port.
-    pub(crate) fn address(self, address: Address, port: u16) -> Self {
-        Self {
-            address: Some((address, port)),
-            ..self
-        }
-    }
-
     /// The same, with content.
     pub(crate) fn content(self, content: Content<'a>) -> Self {
         Self { content, ..self }

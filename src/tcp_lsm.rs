@@ -25,6 +25,7 @@ mod docket;
 )]
 mod engine;
 mod evidence;
+mod glance;
 mod govern;
 mod held;
 mod hooks;
@@ -41,6 +42,7 @@ mod object;
 mod policy;
 mod quarantine;
 mod query;
+mod recall;
 mod recovery;
 mod restore;
 mod securityfs;
@@ -51,6 +53,7 @@ mod validator;
 mod vote;
 
 use abi::{
+    ftrace,
     genetlink,
     lsm, //
 };
@@ -74,6 +77,10 @@ module! {
         anchor_interval: u32 {
             default: 900,
             description: "Seconds between checkpoints that tcpctl state keep commits (default 900; 0: none are planned)",
+        },
+        direct: u8 {
+            default: 0,
+            description: "1: attach the hooks directly, which costs less, but then no BPF LSM program can use the same hooks (default 0)",
         },
         step_ms: u32 {
             default: 0,
@@ -110,7 +117,11 @@ impl kernel::Module for TcpLsm {
 impl TcpLsm {
     /// Attaches the hooks, then opens the interfaces: who sees them sees hooks that work.
     fn register(node: &Arc<Node>) -> Result<Self> {
-        let hooks = lsm::Registration::new(node.clone()).inspect_err(|error| {
+        let way = match module_parameters::direct.value() {
+            0 => ftrace::Way::Shared,
+            _ => ftrace::Way::Jump,
+        };
+        let hooks = lsm::Registration::new(node.clone(), way).inspect_err(|error| {
             pr_err!("not loaded: {error}\n");
         })?;
         let securityfs = securityfs::Tree::new(node)?;

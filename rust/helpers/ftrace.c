@@ -25,16 +25,15 @@ struct tcp_redirect_slot {
 
 struct tcp_redirect_table {
 	u32 multiplier;
-	u32 shift;
 	unsigned long shared;
 	struct tcp_redirect_slot slot[];
 };
 
-/* Must be the same function as `Table::index` in `ftrace.rs`. */
+/* Must be the same function as `Table::index` in `ftrace.rs`, with its SLOT_BITS. */
 static __always_inline u32 tcp_redirect_index(const struct tcp_redirect_table *table,
 					      unsigned long ip)
 {
-	return ((u32)ip * table->multiplier) >> table->shift;
+	return ((u32)ip * table->multiplier) >> (32 - 9);
 }
 
 /*
@@ -50,11 +49,20 @@ void notrace tcp_helper_ftrace_redirect(unsigned long ip, unsigned long parent_i
 	struct tcp_redirect_table *table = ops->private;
 	const struct tcp_redirect_slot *slot = &table->slot[tcp_redirect_index(table, ip)];
 
-	if (unlikely(caller - ops->trampoline >= ops->trampoline_size) && !READ_ONCE(table->shared))
-		WRITE_ONCE(table->shared, 1);
-
 	if (likely(slot->ip == ip))
 		ftrace_regs_set_instruction_pointer(fregs, slot->target);
+
+	if (unlikely(caller - ops->trampoline >= ops->trampoline_size) && !READ_ONCE(table->shared))
+		WRITE_ONCE(table->shared, 1);
+}
+
+/*
+ * What register_ftrace_direct() takes for a jump to `target`; 0 if the kernel
+ * would call it, which leaves a return address too many.
+ */
+unsigned long tcp_helper_ftrace_jump_to(unsigned long target)
+{
+	return IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_JMP) ? ftrace_jmp_set(target) : 0;
 }
 
 /*

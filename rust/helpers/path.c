@@ -14,20 +14,8 @@
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
-struct inode *tcp_helper_d_inode(const struct dentry *dentry)
-{
-	return READ_ONCE(dentry->d_inode);
-}
-
-struct dentry *tcp_helper_d_parent(const struct dentry *dentry)
-{
-	return READ_ONCE(dentry->d_parent);
-}
-
-bool tcp_helper_d_is_sb_root(const struct dentry *dentry)
-{
-	return dentry == dentry->d_sb->s_root;
-}
+/* `struct mount` is in no header of include/. */
+#include "../fs/mount.h"
 
 bool tcp_helper_d_disconnected(const struct dentry *dentry)
 {
@@ -55,15 +43,100 @@ bool tcp_helper_mnt_is_internal(const struct vfsmount *mnt)
 	return READ_ONCE(mnt->mnt_flags) & MNT_INTERNAL;
 }
 
-/* Takes references. False if the task has lost its root already. */
-bool tcp_helper_current_root(struct path *root)
+/*
+ * The mount that the root directory of the task is in; NULL if it has lost it
+ * already. To compare, and to look at under RCU: another task that shares the
+ * `fs_struct` may change it at any time.
+ */
+const struct vfsmount *tcp_helper_current_root_mnt(void)
 {
 	struct fs_struct *fs = current->fs;
 
-	if (!fs)
+	return fs ? READ_ONCE(fs->root.mnt) : NULL;
+}
+
+/*
+ * Goes from a mount to the one that it is mounted in, and to the place there:
+ * 1. If it is mounted nowhere, 0. If it is being moved, -EAGAIN. What
+ * follow_up() does, without its lock and references.
+ *
+ * Context: RCU.
+ */
+int tcp_helper_mnt_up(const struct vfsmount **path_mnt, struct dentry **path_dentry)
+{
+	const struct mount *mnt = container_of_const(*path_mnt, struct mount, mnt);
+	const struct mount *parent = READ_ONCE(mnt->mnt_parent);
+
+	if (parent == mnt)
+		return 0;
+	*path_dentry = READ_ONCE(mnt->mnt_mountpoint);
+	/* The two belong together if the first is the same afterwards. */
+	smp_rmb();
+	if (unlikely(READ_ONCE(mnt->mnt_parent) != parent))
+		return -EAGAIN;
+	*path_mnt = &parent->mnt;
+	return 1;
+}
+
+/* The number of renames and the second: no number comes twice in a second. */
+static __always_inline u64 tcp_stamp(unsigned int moves)
+{
+	return (u64)moves << 32 | (u32)(jiffies / HZ);
+}
+
+/*
+ * Gets seven words that say where the entry of `path` is: `Place` in
+ * rust/place.rs says what for.
+ *
+ * Mounts are moved first, and `event` is changed then. Only umount changes it
+ * before, but takes the mount out of its namespace in between.
+ *
+ * Context: RCU.
+ */
+bool tcp_helper_place(const struct path *path, u64 *words)
+{
+	const struct dentry *entry = path->dentry;
+	const struct dentry *dir = READ_ONCE(entry->d_parent);
+	const struct mount *mnt = real_mount(path->mnt);
+	const struct mnt_namespace *ns = READ_ONCE(mnt->mnt_ns);
+	const struct fs_struct *fs = current->fs;
+	unsigned int moves = READ_ONCE(rename_lock.seqcount.seqcount.sequence);
+
+	if (dir == entry || (moves & 1) || IS_ERR_OR_NULL(ns) || !fs ||
+	    (READ_ONCE(entry->d_flags) & DCACHE_OP_REAL))
 		return false;
-	get_fs_root(fs, root);
+	words[0] = (unsigned long)dir;
+	words[1] = (unsigned long)READ_ONCE(dir->d_inode);
+	words[2] = (unsigned long)mnt;
+	words[3] = (unsigned long)READ_ONCE(fs->root.mnt);
+	words[4] = (unsigned long)ns;
+	words[5] = READ_ONCE(ns->event);
+	words[6] = tcp_stamp(moves);
 	return true;
+}
+
+/*
+ * Whether tcp_helper_place() would give these words, which it gave once.
+ *
+ * Context: RCU.
+ */
+bool tcp_helper_place_is(const struct path *path, const u64 *words)
+{
+	const struct dentry *entry = path->dentry;
+	const struct dentry *dir = READ_ONCE(entry->d_parent);
+	const struct mount *mnt = real_mount(path->mnt);
+	const struct mnt_namespace *ns = READ_ONCE(mnt->mnt_ns);
+	const struct fs_struct *fs = current->fs;
+
+	return dir != entry && fs && !(READ_ONCE(entry->d_flags) & DCACHE_OP_REAL) &&
+	       READ_ONCE(words[0]) == (unsigned long)dir &&
+	       READ_ONCE(words[1]) == (unsigned long)READ_ONCE(dir->d_inode) &&
+	       READ_ONCE(words[2]) == (unsigned long)mnt &&
+	       READ_ONCE(words[3]) == (unsigned long)READ_ONCE(fs->root.mnt) &&
+	       READ_ONCE(words[4]) == (unsigned long)ns &&
+	       /* It is one, since the words had it. */
+	       READ_ONCE(words[5]) == READ_ONCE(ns->event) &&
+	       READ_ONCE(words[6]) == tcp_stamp(READ_ONCE(rename_lock.seqcount.seqcount.sequence));
 }
 
 struct inode *tcp_helper_file_inode(const struct file *file)

@@ -51,6 +51,10 @@ pub(crate) fn bprm_check_security(node: &Node, bprm: &Binprm) -> Result {
             None
         }
     };
+    let object = Object::At(bprm.file().path());
+    if agent.is_some() && node.glance(Op::Exec, &[object], None) {
+        return Ok(());
+    }
     let actor = match agent {
         Some(agent) => crate::check::Actor::Agent(agent),
         None => match node.actor_for(Op::Exec) {
@@ -65,7 +69,7 @@ pub(crate) fn bprm_check_security(node: &Node, bprm: &Binprm) -> Result {
         &Query {
             environment: Some(&environment),
             ..Query::new(Op::Exec, "bprm_check_security", Context::Wait)
-                .on(Object::At(bprm.file().path()))
+                .on(object)
                 .content(Content::File(bprm.file()))
                 .facts(&facts)
         },
@@ -147,16 +151,18 @@ pub(crate) fn file_mprotect(node: &Node, vma: &Vma, prot: usize) -> Result {
 
 /// Judges executable memory: that of `file`, or of nothing that has a path.
 fn map(node: &Node, file: Option<&File>, prot: usize, hook: &'static str) -> Result {
+    let object = file.map_or(Object::None, |file| Object::At(file.path()));
+    if node.passes(Op::MmapExec, &[object], None) {
+        return Ok(());
+    }
     let Some(actor) = node.actor_for(Op::MmapExec) else {
         return Ok(());
     };
     let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Flags(prot as u64));
-    let query = Query::new(Op::MmapExec, hook, Context::Sleep).facts(&facts);
     node.check(
         &actor,
-        &match file {
-            Some(file) => query.on(Object::At(file.path())),
-            None => query,
-        },
+        &Query::new(Op::MmapExec, hook, Context::Sleep)
+            .on(object)
+            .facts(&facts),
     )
 }

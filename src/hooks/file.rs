@@ -45,40 +45,48 @@ const SHOWN: u32 = flags::O_ACCMODE | flags::O_APPEND | flags::O_TRUNC;
 /// `bprm_check_security` or `mmap_file` has judged it as EXEC or MMAP_EXEC.
 #[inline]
 pub(crate) fn open(node: &Node, file: &File) -> Result {
-    let Some(actor) = node.actor(Op::FileRead.bit() | Op::FileWrite.bit()) else {
-        return Ok(());
-    };
+    if node.may_govern(Op::FileRead.bit() | Op::FileWrite.bit()) {
+        return open_governed(node, file);
+    }
+    Ok(())
+}
+
+/// A file is about to be opened by a task that something may govern.
+#[inline(never)]
+fn open_governed(node: &Node, file: &File) -> Result {
     if file.is_exec() {
         return Ok(());
     }
     if let Some(own) = file.backing_path() {
-        return beneath(node, &actor, file, own);
+        return beneath(node, file, own);
     }
     // Overlayfs lists directories and copies files up on mounts of its own, without saying so.
     if task::current().has_borrowed_cred() && Object::At(file.path()).is_unreachable() {
-        return beneath(node, &actor, file, file.path());
+        return beneath(node, file, file.path());
     }
     // O_TRUNC writes, whatever the file was opened for.
     let truncates = file.flags() & flags::O_TRUNC != 0;
     // Some network file systems open with the directory locked, and truncating holds off whoever
     // wants to freeze the file system: nobody is kept waiting for it.
-    let context = if truncates || file.opens_locked() {
-        Context::Sleep
-    } else {
-        Context::Wait
+    let context = || {
+        if truncates || file.opens_locked() {
+            Context::Sleep
+        } else {
+            Context::Wait
+        }
     };
-    judge(node, &actor, file, truncates, "file_open", context)
+    judge(node, file, truncates, "file_open", context)
 }
 
 /// A stacked file system opens the file that lies beneath one of its own.
 ///
 /// That one has just been judged where the task sees it. What is left to ask is whether a rule names
 /// the file beneath: stacking must not be a way round it. The defaults have had their say.
-fn beneath(node: &Node, actor: &Actor, file: &File, own: &Path) -> Result {
+fn beneath(node: &Node, file: &File, own: &Path) -> Result {
     for (wanted, op) in needs(file, false) {
-        if wanted {
+        if let Some(actor) = node.actor_for(op).filter(|_| wanted) {
             node.check(
-                actor,
+                &actor,
                 &Query {
                     beneath: true,
                     ..Query::new(op, "file_open", Context::Sleep).on(Object::Entry(own.dentry()))
@@ -119,28 +127,35 @@ pub(crate) fn receive(node: &Node, file: &File) -> Result {
     if matches!(file.kind(), FileKind::Socket | FileKind::Pipe) || file.is_path_only() {
         return Ok(());
     }
-    judge(node, &actor, file, false, "file_receive", Context::Sleep)
+    judge(node, file, false, "file_receive", || Context::Sleep)
 }
 
 fn judge(
     node: &Node,
-    actor: &Actor,
     file: &File,
     truncates: bool,
     hook: &'static str,
-    context: Context,
+    context: impl Fn() -> Context,
 ) -> Result {
-    let shown = u64::from(file.flags() & SHOWN);
-    let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Flags(shown));
+    let object = Object::At(file.path());
     for (wanted, op) in needs(file, truncates) {
-        if wanted {
-            node.check(
-                actor,
-                &Query::new(op, hook, context)
-                    .on(Object::At(file.path()))
-                    .facts(&facts),
-            )?;
+        if wanted && !node.glance(op, &[object], None) {
+            check(node, op, file, hook, context())?;
         }
     }
     Ok(())
+}
+
+fn check(node: &Node, op: Op, file: &File, hook: &'static str, context: Context) -> Result {
+    let Some(actor) = node.actor_for(op) else {
+        return Ok(());
+    };
+    let shown = u64::from(file.flags() & SHOWN);
+    let facts = |facts: &mut FactWriter<'_>| facts.fact(&Fact::Flags(shown));
+    node.check(
+        &actor,
+        &Query::new(op, hook, context)
+            .on(Object::At(file.path()))
+            .facts(&facts),
+    )
 }

@@ -29,6 +29,10 @@ use crate::{
             Path,
             SuperBlock, //
         },
+        place::{
+            self,
+            Inode, //
+        },
         socket::{
             Sock,
             Socket,
@@ -64,6 +68,11 @@ impl Hooks for Node {
 
     fn task_free(&self, task: &Task) {
         self.unlabel(key_of(task));
+    }
+
+    #[inline]
+    fn inode_free_security(&self, inode: &Inode) {
+        place::inode_freed(inode);
     }
 
     fn bprm_creds_from_file(&self, bprm: &Binprm, file: &File) -> Result {

@@ -116,6 +116,13 @@ impl Peer<'_> {
 }
 
 fn judge(node: &Node, op: Op, peer: &Peer<'_>, hook: &'static str, context: Context) -> Result {
+    let address = match peer {
+        Peer::Internet(address, port) => Some((*address, *port)),
+        Peer::Other(..) => None,
+    };
+    if node.passes(op, &[Object::None], address) {
+        return Ok(());
+    }
     let Some(actor) = node.actor_for(op) else {
         return Ok(());
     };
@@ -130,12 +137,11 @@ fn judge(node: &Node, op: Op, peer: &Peer<'_>, hook: &'static str, context: Cont
             })
         }
     };
-    let query = Query::new(op, hook, context).facts(&facts);
     node.check(
         &actor,
-        &match peer {
-            Peer::Internet(address, port) => query.address(*address, *port),
-            Peer::Other(..) => query,
+        &Query {
+            address,
+            ..Query::new(op, hook, context).facts(&facts)
         },
     )
 }

@@ -84,6 +84,7 @@ pub struct Matcher<'a> {
 }
 
 impl<'a> Matcher<'a> {
+    #[inline]
     pub(super) fn new(policy: &'a Policy, subject: Subject<'a>, op: Op) -> Self {
         let mut matcher = Self {
             policy,
@@ -115,6 +116,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Whether rules of a list may still decide.
+    #[inline]
     fn may_decide(&self, reach: &Reach) -> bool {
         reach.first < self.best && reach.who.holds(self.subject.class)
     }
@@ -145,12 +147,14 @@ impl<'a> Matcher<'a> {
 
     /// Whether some object could still change the decision: otherwise nobody needs to find out
     /// which the object is. It may be true although none would, but never false when one would.
+    #[inline]
     pub fn wants_object(&self) -> bool {
         self.may_decide(&self.policy.index.paths(self.op))
     }
 
     /// Says that the object is `object`, or lies below it. Costs the same however many rules there
     /// are, when none of them has this object and operation.
+    #[inline]
     pub fn object(&mut self, object: ObjectId) {
         let index = &self.policy.index;
         let Some(chain) = index.chain(self.op, object) else {
@@ -201,6 +205,7 @@ impl<'a> Matcher<'a> {
     /// Whether the digest of the content could change the decision. Ask after having said which
     /// the objects are. It may be true although the digest makes no difference, but never false
     /// when it does.
+    #[inline]
     pub fn wants_digest(&self) -> bool {
         self.digest.is_none() && self.content < self.best
     }
@@ -211,8 +216,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// Returns the first rule that matches with the content's digest and comes before `best`.
+    #[inline]
     fn best_by_digest(&self) -> Option<u16> {
-        let digest = self.digest.as_ref().filter(|_| self.content < self.best)?;
+        let digest = self.digest.as_ref()?;
+        self.best_by(digest)
+    }
+
+    /// The same, when the digest is `digest`.
+    fn best_by(&self, digest: &[u8; 32]) -> Option<u16> {
+        if self.content >= self.best {
+            return None;
+        }
         let policy = self.policy;
         policy
             .index
@@ -233,6 +247,7 @@ impl<'a> Matcher<'a> {
     ///
     /// Where no rule matches: ALLOW for a task without a label, QUORUM with default terms for a
     /// governance operation, and otherwise what DEFAULT says.
+    #[inline]
     #[must_use]
     pub fn decide(&self) -> Decision {
         let best = self.best_by_digest().unwrap_or(self.best);

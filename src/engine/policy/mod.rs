@@ -590,6 +590,7 @@ impl Policy {
     }
 
     /// Starts to judge one operation on at most one object.
+    #[inline]
     pub fn matcher<'a>(&'a self, subject: &Subject<'a>, op: Op) -> Matcher<'a> {
         Matcher::new(self, *subject, op)
     }

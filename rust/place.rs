@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where something is, in a form that can be compared later.
+//!
+//! A [`Path::walk`] from an entry visits that entry's inode and then what lies above. What lies above
+//! follows from the directory that the entry is in, and changes only by a rename, by a change of mounts,
+//! or because the task has another root. A [`Place`] holds the directory and a stamp of each of these, so
+//! that two equal ones mean: the same lies above.
+//!
+//! C headers: [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
+//! [`fs/mount.h`](srctree/fs/mount.h)
+
+use super::{
+    atomic::{
+        AtomicU64,
+        Ordering, //
+    },
+    bindings,
+    path::Path, //
+};
+use kernel::sync::rcu;
+
+/// Directory inodes that were freed while [`inode_freed`] was told.
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+/// Tells that an inode is about to be freed: for the `inode_free_security` hook.
+///
+/// The address of a directory's inode, and that of its entry, may belong to another directory
+/// afterwards.
+///
+/// Context: any but NMI.
+#[inline]
+pub(crate) fn inode_freed(inode: &Inode) {
+    if inode.is_directory() {
+        // Before the memory is free, so that whoever meets its next owner sees it.
+        FREED.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// An inode, as the `inode_free_security` hook sees it.
+///
+/// Wraps the kernel's `struct inode`.
+///
+/// # Invariants
+///
+/// It is valid for the lifetime of a reference.
+#[repr(transparent)]
+pub(crate) struct Inode(bindings::inode);
+
+impl Inode {
+    /// Makes a reference from a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be valid for `'a`.
+    pub(crate) unsafe fn from_raw<'a>(inode: *const bindings::inode) -> &'a Self {
+        // SAFETY: By the safety requirements; `Inode` is transparent.
+        // INVARIANT: By the safety requirements.
+        unsafe { &*inode.cast() }
+    }
+
+    fn is_directory(&self) -> bool {
+        /// `S_IFMT` and `S_IFDIR` (`include/uapi/linux/stat.h`).
+        const TYPE: u16 = 0o170_000;
+        const DIRECTORY: u16 = 0o040_000;
+        self.0.i_mode & TYPE == DIRECTORY
+    }
+}
+
+/// Words of a [`Place`].
+const WORDS: usize = 8;
+
+/// Where an entry is.
+///
+/// Two equal places mean: [`Path::walk`] visits the same above the two entries. That holds from the
+/// moment the first was taken to the moment the second was.
+///
+/// It holds however often memory is reused: an entry keeps its directory, and with it the directory's
+/// inode and all directories above, in memory; directories have one entry; a rename, a directory's inode
+/// that is freed, and a change of mounts are counted; and a place is not equal to one of another second,
+/// so that no count gets round to where it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place([u64; WORDS]);
+
+impl Place {
+    /// Takes the place of what is at `path`. `None` where a walk may meet more than directories and
+    /// mounts (a file of an overlay), for the root of a file system, for a mount that is in no namespace,
+    /// and while something is being renamed.
+    ///
+    /// Context: any but NMI.
+    #[inline]
+    pub(crate) fn of(path: &Path, _guard: &rcu::Guard) -> Option<Self> {
+        // First, so that the rest is not older.
+        let freed = FREED.load(Ordering::Acquire);
+        let mut words = [0; WORDS];
+        // SAFETY: By the invariant of `Path` both its parts are held, and RCU keeps the directory and the
+        // namespace in memory; there is room for all but one of the words.
+        if !unsafe { bindings::place(path.as_ptr(), words.as_mut_ptr()) } {
+            return None;
+        }
+        let [.., last] = &mut words;
+        *last = freed;
+        Some(Self(words))
+    }
+
+    /// The directory, as a number to hash.
+    #[inline]
+    pub(crate) fn directory(&self) -> u64 {
+        let [directory, ..] = self.0;
+        directory
+    }
+}
+
+/// A [`Place`] that any task may read while another one changes it. Whoever reads it has to make sure
+/// that nobody did.
+pub(crate) struct Stored([AtomicU64; WORDS]);
+
+impl Stored {
+    /// No place.
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; WORDS])
+    }
+
+    /// Stores a place.
+    pub(crate) fn store(&self, place: &Place) {
+        for (to, from) in self.0.iter().zip(&place.0) {
+            to.store(*from, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`Place::of`] would now give the place that is stored.
+    #[inline]
+    pub(crate) fn is_that_of(&self, path: &Path, _guard: &rcu::Guard) -> bool {
+        let freed = FREED.load(Ordering::Acquire);
+        let [.., last] = &self.0;
+        last.load(Ordering::Relaxed) == freed
+            // SAFETY: As in `Place::of`; an atomic is in memory what it holds, and C reads each at once.
+            && unsafe { bindings::place_is(path.as_ptr(), self.0.as_ptr().cast()) }
+    }
+}
