@@ -84,8 +84,9 @@ pub(crate) struct Place([u64; WORDS]);
 
 impl Place {
     /// Takes the place of what is at `path`. `None` where a walk may meet more than directories and
-    /// mounts (a file of an overlay), for the root of a file system, for a mount that is in no namespace,
-    /// and while something is being renamed.
+    /// mounts (a file of an overlay), where what lies above may change without a rename (a file system that
+    /// looks entries up again), for the root of a file system, for a mount that is in no namespace, and
+    /// while something is being renamed.
     ///
     /// Context: any but NMI.
     #[inline]

@@ -84,6 +84,22 @@ static __always_inline u64 tcp_stamp(unsigned int moves)
 	return (u64)moves << 32 | (u32)(jiffies / HZ);
 }
 
+/* Mounts are named by what is never given twice: their memory is. */
+static __always_inline u64 tcp_mnt_name(const struct vfsmount *mnt)
+{
+	return container_of_const(mnt, struct mount, mnt)->mnt_id_unique;
+}
+
+/*
+ * Whether an entry may be elsewhere without a rename: the file system may look
+ * it up again, as those of networks do, or it is a file of an overlay, which is
+ * in two places.
+ */
+static __always_inline bool tcp_may_stray(const struct dentry *entry)
+{
+	return READ_ONCE(entry->d_flags) & (DCACHE_OP_REAL | DCACHE_OP_REVALIDATE);
+}
+
 /*
  * Gets seven words that say where the entry of `path` is: `Place` in
  * rust/place.rs says what for.
@@ -97,18 +113,16 @@ bool tcp_helper_place(const struct path *path, u64 *words)
 {
 	const struct dentry *entry = path->dentry;
 	const struct dentry *dir = READ_ONCE(entry->d_parent);
-	const struct mount *mnt = real_mount(path->mnt);
-	const struct mnt_namespace *ns = READ_ONCE(mnt->mnt_ns);
-	const struct fs_struct *fs = current->fs;
+	const struct mnt_namespace *ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
+	const struct vfsmount *root = tcp_helper_current_root_mnt();
 	unsigned int moves = READ_ONCE(rename_lock.seqcount.seqcount.sequence);
 
-	if (dir == entry || (moves & 1) || IS_ERR_OR_NULL(ns) || !fs ||
-	    (READ_ONCE(entry->d_flags) & DCACHE_OP_REAL))
+	if (dir == entry || (moves & 1) || IS_ERR_OR_NULL(ns) || !root || tcp_may_stray(entry))
 		return false;
 	words[0] = (unsigned long)dir;
 	words[1] = (unsigned long)READ_ONCE(dir->d_inode);
-	words[2] = (unsigned long)mnt;
-	words[3] = (unsigned long)READ_ONCE(fs->root.mnt);
+	words[2] = tcp_mnt_name(path->mnt);
+	words[3] = tcp_mnt_name(root);
 	words[4] = (unsigned long)ns;
 	words[5] = READ_ONCE(ns->event);
 	words[6] = tcp_stamp(moves);
@@ -124,17 +138,15 @@ bool tcp_helper_place_is(const struct path *path, const u64 *words)
 {
 	const struct dentry *entry = path->dentry;
 	const struct dentry *dir = READ_ONCE(entry->d_parent);
-	const struct mount *mnt = real_mount(path->mnt);
-	const struct mnt_namespace *ns = READ_ONCE(mnt->mnt_ns);
-	const struct fs_struct *fs = current->fs;
+	const struct mnt_namespace *ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
+	const struct vfsmount *root = tcp_helper_current_root_mnt();
 
-	return dir != entry && fs && !(READ_ONCE(entry->d_flags) & DCACHE_OP_REAL) &&
+	return dir != entry && !IS_ERR_OR_NULL(ns) && root && !tcp_may_stray(entry) &&
 	       READ_ONCE(words[0]) == (unsigned long)dir &&
 	       READ_ONCE(words[1]) == (unsigned long)READ_ONCE(dir->d_inode) &&
-	       READ_ONCE(words[2]) == (unsigned long)mnt &&
-	       READ_ONCE(words[3]) == (unsigned long)READ_ONCE(fs->root.mnt) &&
+	       READ_ONCE(words[2]) == tcp_mnt_name(path->mnt) &&
+	       READ_ONCE(words[3]) == tcp_mnt_name(root) &&
 	       READ_ONCE(words[4]) == (unsigned long)ns &&
-	       /* It is one, since the words had it. */
 	       READ_ONCE(words[5]) == READ_ONCE(ns->event) &&
 	       READ_ONCE(words[6]) == tcp_stamp(READ_ONCE(rename_lock.seqcount.seqcount.sequence));
 }

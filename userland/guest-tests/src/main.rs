@@ -22,6 +22,7 @@ mod hooks;
 mod keys;
 mod labels;
 mod policy;
+mod recall;
 mod resources;
 mod stage;
 mod state;
@@ -55,6 +56,11 @@ const GROUPS: &[Group] = &[
         name: "labels",
         boot: "",
         tests: &[labels::TESTS],
+    },
+    Group {
+        name: "recall",
+        boot: "",
+        tests: &[recall::TESTS],
     },
     Group {
         name: "policy",
