@@ -14,7 +14,7 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
-.PHONY: help all root kernel metadata modules userland initramfs run test simulate shell \
+.PHONY: help all root kernel metadata modules userland initramfs run test simulate bench bench-check shell \
 	install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -23,6 +23,8 @@ help:
 	@echo 'make run         play the main scenario in a virtual machine'
 	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
+	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
+	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make shell       a root shell in a guest with the module loaded'
 	@echo 'make all         the module, tcpctl and the guest, without running anything'
 	@echo 'make modules     $(BUILD)/module$(suffix)/tcp_lsm.ko (natively on Debian 13 with the headers;'
@@ -61,6 +63,12 @@ test: all
 
 simulate: root
 	@scripts/simulate --out Documentation
+
+bench:
+	@scripts/bench
+
+bench-check:
+	@scripts/bench --check
 
 install:
 	@scripts/install
