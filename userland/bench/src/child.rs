@@ -48,6 +48,9 @@ extern "C" fn run<F: FnOnce(&mut File) -> Res>(task: *mut c_void) -> c_int {
     else {
         return 1;
     };
+    // The parent may print to a file, and an agent may have no file open that it could not open itself.
+    // SAFETY: No pointers; nothing here owns the standard output.
+    unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
     let result = catch_unwind(AssertUnwindSafe(|| body(&mut say)))
         .unwrap_or_else(|_| Err("the child panicked".to_owned()));
     if let Err(error) = &result {

@@ -48,6 +48,11 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "direct",
+        boot: "--param direct=1",
+        tests: &[hooks::exec::TESTS, hooks::files::TESTS],
+    },
+    Group {
         name: "attacks",
         boot: "",
         tests: &[hooks::attacks::TESTS],
