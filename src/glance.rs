@@ -98,26 +98,32 @@ impl Node {
         address: Option<Peer>,
         guard: &rcu::Guard,
     ) -> Option<u32> {
-        let path = object.path().filter(|path| !asking.is_named(path));
+        // What depends on an address is not remembered.
+        let path = object
+            .path()
+            .filter(|path| address.is_none() && !asking.is_named(path));
         let recalled = path.and_then(|path| self.recall.line(&asking.act, path, guard));
-        recalled.or_else(|| self.find_out(asking, object, address, guard))
+        recalled.or_else(|| match path {
+            Some(path) => self.find_out(asking, object, path, guard),
+            None => asking.judge(object, address, guard),
+        })
     }
 
-    /// As [`Node::allowed_by`], when it is not remembered.
+    /// As [`Node::allowed_by`], when it is not remembered and may be: of an object at `path` that no rule
+    /// names, and without an address.
     #[inline(never)]
     fn find_out(
         &self,
         asking: &Asking<'_>,
         object: &Object<'_>,
-        address: Option<Peer>,
+        path: &Path,
         guard: &rcu::Guard,
     ) -> Option<u32> {
-        let place = || Place::of(object.path()?, guard);
-        let before = place();
-        let line = asking.judge(object, address, guard)?;
+        let before = Place::of(path, guard);
+        let line = asking.judge(object, None, guard)?;
         // What changes meanwhile may have been overlooked.
-        let same = before.filter(|before| place().as_ref() == Some(before));
-        if let (Some(place), Some(path)) = (same, object.path()) {
+        if let Some(place) = before.filter(|before| Place::of(path, guard).as_ref() == Some(before))
+        {
             if !asking.is_named(path) {
                 self.recall.remember(&asking.act, &place, line);
             }
