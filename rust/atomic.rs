@@ -12,5 +12,6 @@ pub(crate) use core::sync::atomic::{
     AtomicPtr,
     AtomicU32,
     AtomicU64,
+    AtomicUsize,
     Ordering, //
 };

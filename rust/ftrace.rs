@@ -6,7 +6,7 @@
 //! livepatch does it: one `struct ftrace_ops` with `IPMODIFY` whose callback replaces the
 //! instruction pointer. `PERMANENT` keeps `kernel.ftrace_enabled` from switching it off.
 //!
-//! All functions share one `ftrace_ops`, because each one that is unregistered waits for a grace
+//! Nearly all functions share one `ftrace_ops`, because each one that is unregistered waits for a grace
 //! period of its own.
 //!
 //! With [`Way::Jump`], each function begins with a jump to its target instead, as a BPF trampoline's
@@ -103,13 +103,18 @@ struct Slot {
     function: c_ulong,
 }
 
-/// A perfect hash from addresses to targets; `struct tcp_redirect_table`.
+/// From addresses to targets; `struct tcp_redirect_table`.
 #[repr(C)]
 #[derive(Zeroable)]
 struct Table {
-    multiplier: u32,
+    /// The target, if there is only one.
+    only: c_ulong,
+    /// Where ftrace calls from. C sets it.
+    caller: c_ulong,
     /// Not 0 if a redirected function was called while it had another user. C sets it.
     shared: c_ulong,
+    /// Of the perfect hash.
+    multiplier: u32,
     slots: [Slot; SLOTS],
 }
 
@@ -146,6 +151,9 @@ impl Table {
 
             let mut table = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
             table.multiplier = candidate;
+            if let [only] = targets {
+                table.only = only.function as c_ulong;
+            }
             for (target, &ip) in targets.iter().zip(ips) {
                 if let Some(slot) = table.slots.get_mut(Self::index(candidate, ip)) {
                     *slot = Slot {
@@ -184,7 +192,8 @@ unsafe impl Send for Ops {}
 unsafe impl Sync for Ops {}
 
 impl Redirect {
-    /// Redirects every one of `targets`, or none.
+    /// Redirects every one of `targets`, or none. Those whose symbols are in `often` take eight instructions
+    /// less for a call, and one more grace period to detach.
     ///
     /// Calls are redirected from some moment before this returns.
     ///
@@ -197,10 +206,14 @@ impl Redirect {
     /// Each function must have the signature of the kernel function that it replaces, be sound to
     /// call wherever the kernel calls that one, and stay in memory until this object was dropped
     /// and no task can be inside of it any more; see [`Redirect::detach`].
-    pub(crate) unsafe fn attach(targets: &[Target], way: Way) -> Result<Self, AttachError> {
+    pub(crate) unsafe fn attach(
+        targets: &[Target],
+        way: Way,
+        often: &[&CStr],
+    ) -> Result<Self, AttachError> {
         let ips = Self::resolve(targets)?;
         match way {
-            Way::Shared => Self::share(targets, &ips),
+            Way::Shared => Self::share(targets, &ips, often),
             Way::Jump => Self::jump(targets, &ips),
         }
     }
@@ -251,15 +264,34 @@ impl Redirect {
     }
 
     /// See [`Way::Shared`].
-    fn share(targets: &[Target], ips: &[c_ulong]) -> Result<Self, AttachError> {
-        let mut ops = KVec::with_capacity(1, GFP_KERNEL)?;
-        match Self::register(targets, ips, IPMODIFY | PERMANENT) {
-            Ok(one) => ops.push_within_capacity(one).map_err(|_| ENOMEM)?,
-            Err(e) if e == ENODEV => return Err(AttachError::Disabled),
-            Err(e) if e == EBUSY => return Err(Self::why_busy(targets, ips)),
-            Err(e) => return Err(e.into()),
+    fn share(targets: &[Target], ips: &[c_ulong], often: &[&CStr]) -> Result<Self, AttachError> {
+        // What was registered before an error is unregistered again as `this` is dropped.
+        let mut this = Self { ops: KVec::new() };
+        let mut others: (KVec<Target>, KVec<c_ulong>) = (KVec::new(), KVec::new());
+        for (target, ip) in targets.iter().zip(ips) {
+            if often.contains(&target.symbol) {
+                let (target, ip) = (core::slice::from_ref(target), core::slice::from_ref(ip));
+                this.ops
+                    .push(Self::register_shared(target, ip)?, GFP_KERNEL)?;
+            } else {
+                others.0.push(*target, GFP_KERNEL)?;
+                others.1.push(*ip, GFP_KERNEL)?;
+            }
         }
-        Ok(Self { ops })
+        if !others.0.is_empty() {
+            let ops = Self::register_shared(&others.0, &others.1)?;
+            this.ops.push(ops, GFP_KERNEL)?;
+        }
+        Ok(this)
+    }
+
+    /// As [`Self::register`], for a redirection that stays.
+    fn register_shared(targets: &[Target], ips: &[c_ulong]) -> Result<Ops, AttachError> {
+        Self::register(targets, ips, IPMODIFY | PERMANENT).map_err(|error| match error {
+            e if e == ENODEV => AttachError::Disabled,
+            e if e == EBUSY => Self::why_busy(targets, ips),
+            e => e.into(),
+        })
     }
 
     /// Finds out why not all of `targets` could be redirected, by trying each alone.
@@ -318,7 +350,10 @@ impl Redirect {
         let table = KBox::into_raw(Table::new(targets, ips)?);
         let ops = KBox::new(
             bindings::ftrace_ops {
-                func: Some(bindings::ftrace_redirect),
+                func: Some(match targets {
+                    [_] => bindings::ftrace_redirect_only,
+                    _ => bindings::ftrace_redirect,
+                }),
                 flags,
                 private: table.cast(),
                 ..Default::default()

@@ -14,6 +14,7 @@
 #include "helpers/genetlink.c"
 #include "helpers/lsm.c"
 #include "helpers/path.c"
+#include "helpers/recall.c"
 #include "helpers/rhashtable.c"
 #include "helpers/securityfs.c"
 #include "helpers/sig.c"

@@ -1289,6 +1289,9 @@ extern "C" fn probe(name: *const c_char) -> c_int {
     }
 }
 
+/// The stubs that are called more often than all others together.
+const OFTEN: &[&CStr] = &[c"bpf_lsm_file_open"];
+
 /// The stub that is redirected to [`probe`].
 const PROBE_TARGET: Target = Target {
     symbol: c"bpf_lsm_ismaclabel",
@@ -1363,7 +1366,7 @@ impl<T: Hooks> Registration<T> {
         // First the probe alone: with an inactive BPF LSM, no hook is called even for a moment,
         // and no hook must be.
         // SAFETY: `probe` has the signature of the stub, and may be called from anywhere.
-        let probed = unsafe { Redirect::attach(&[PROBE_TARGET], Way::Shared) };
+        let probed = unsafe { Redirect::attach(&[PROBE_TARGET], Way::Shared, &[]) };
         let active = probed.map(|_redirect| is_called());
         match active {
             Ok(true) => (),
@@ -1381,7 +1384,7 @@ impl<T: Hooks> Registration<T> {
         // SAFETY: The functions in `shim` have the signatures of the stubs (the C prototypes), and
         // by the contract of `Hooks` may be called where those are. `HOOKS` points to a `T`. Our
         // `Drop` keeps them in memory until no task is inside.
-        match unsafe { Redirect::attach(&targets, way) } {
+        match unsafe { Redirect::attach(&targets, way, OFTEN) } {
             // INVARIANT: All were just redirected, and `HOOKS` set before.
             Ok(redirect) => {
                 let this = Self {
@@ -1395,7 +1398,8 @@ impl<T: Hooks> Registration<T> {
                 }
             }
             Err(e) => {
-                // No hook was attached, so none can be running.
+                // No hook is attached. Those that were for a moment found nothing to sleep for, and who was in
+                // one without sleeping has left it.
                 let hooks = HOOKS.swap(ptr::null_mut(), Ordering::Acquire);
                 // SAFETY: It came from `Arc::into_raw`.
                 drop(unsafe { Arc::from_raw(hooks.cast_const().cast::<T>()) });

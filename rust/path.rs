@@ -127,6 +127,7 @@ impl Dentry {
 
     /// The address of the inode, 0 for a negative entry. An identity only while something keeps
     /// the inode in memory, as a [`PathBuf`] does.
+    #[inline]
     pub(crate) fn inode_key(&self) -> usize {
         self.inode().map_or(0, |inode| inode.as_ptr().addr())
     }
@@ -419,10 +420,10 @@ impl Path {
     /// The directory that the entry is in, or itself for the root of a file system, as a number to hash:
     /// it may change at any time.
     #[inline]
-    pub(crate) fn directory(&self) -> u64 {
+    pub(crate) fn directory(&self) -> usize {
         // SAFETY: By the type invariant the entry is held; the pointer is read at once.
         let parent = unsafe { (&raw const (*self.0.dentry).d_parent).read_volatile() };
-        parent.addr() as u64
+        parent.addr()
     }
 
     /// The directory entry.
@@ -765,6 +766,8 @@ pub(crate) trait FileExt {
     /// Where the file was opened. If the kernel opened it beneath another file, as overlayfs and
     /// FUSE passthrough do, the place of that other file; see [`Self::backing_path`].
     fn path(&self) -> &Path;
+    /// Where the file itself is: see [`Self::backing_path`].
+    fn own_path(&self) -> &Path;
     /// Where the file itself is, if the kernel opened it beneath the file at [`Self::path`], which
     /// was judged when it was opened. It is in a mount of the kernel's own, so [`Path::walk`] would
     /// end with [`Walk::Unreachable`]; the walk from [`Self::path`] has been there already, unless
@@ -830,9 +833,14 @@ impl FileExt for LocalFile {
         }
     }
 
-    fn backing_path(&self) -> Option<&Path> {
+    #[inline]
+    fn own_path(&self) -> &Path {
         // SAFETY: An open file holds its path, which never changes.
-        let own = unsafe { Path::from_raw(&raw const (*self.as_ptr()).__bindgen_anon_1.f_path) };
+        unsafe { Path::from_raw(&raw const (*self.as_ptr()).__bindgen_anon_1.f_path) }
+    }
+
+    fn backing_path(&self) -> Option<&Path> {
+        let own = self.own_path();
         (!ptr::eq(own, self.path())).then_some(own)
     }
 
@@ -898,6 +906,7 @@ impl FileExt for LocalFile {
 // `include/linux/fs.h` defines these with casts that bindgen does not follow.
 const FMODE_READ: u32 = 1 << 0;
 const FMODE_WRITE: u32 = 1 << 1;
-const FMODE_EXEC: u32 = 1 << 5;
+/// `__FMODE_EXEC` among the flags of a file: see [`FileExt::is_exec`].
+pub(crate) const FMODE_EXEC: u32 = 1 << 5;
 const FMODE_PATH: u32 = 1 << 14;
 const FMODE_BACKING: u32 = 1 << 24;

@@ -18,24 +18,6 @@ use super::{
     bindings,
     path::Path, //
 };
-use kernel::sync::rcu;
-
-/// Directory inodes that were freed while [`inode_freed`] was told.
-static FREED: AtomicU64 = AtomicU64::new(0);
-
-/// Tells that an inode is about to be freed: for the `inode_free_security` hook.
-///
-/// The address of a directory's inode, and that of its entry, may belong to another directory
-/// afterwards.
-///
-/// Context: any but NMI.
-#[inline]
-pub(crate) fn inode_freed(inode: &Inode) {
-    if inode.is_directory() {
-        // Before the memory is free, so that whoever meets its next owner sees it.
-        FREED.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// An inode, as the `inode_free_security` hook sees it.
 ///
@@ -59,7 +41,9 @@ impl Inode {
         unsafe { &*inode.cast() }
     }
 
-    fn is_directory(&self) -> bool {
+    /// Whether it is a directory.
+    #[inline]
+    pub(crate) fn is_directory(&self) -> bool {
         /// `S_IFMT` and `S_IFDIR` (`include/uapi/linux/stat.h`).
         const TYPE: u16 = 0o170_000;
         const DIRECTORY: u16 = 0o040_000;
@@ -68,17 +52,18 @@ impl Inode {
 }
 
 /// Words of a [`Place`].
-const WORDS: usize = 8;
+const WORDS: usize = 6;
 
 /// Where an entry is.
 ///
 /// Two equal places mean: [`Path::walk`] visits the same above the two entries. That holds from the
-/// moment the first was taken to the moment the second was.
+/// moment the first was taken to the moment the second was, if no inode of a directory was freed in
+/// between: its address may belong to another one afterwards.
 ///
-/// It holds however often memory is reused: an entry keeps its directory, and with it the directory's
-/// inode and all directories above, in memory; directories have one entry; a rename, a directory's inode
-/// that is freed, and a change of mounts are counted; and a place is not equal to one of another second,
-/// so that no count gets round to where it was.
+/// It holds however else memory is reused: an entry keeps its directory, and with it the directory's
+/// inode and all directories above, in memory; directories have one entry; a rename and a change of mounts
+/// are counted; and a place is not equal to one of another second, so that no count gets round to where
+/// it was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place([u64; WORDS]);
 
@@ -90,52 +75,24 @@ impl Place {
     ///
     /// Context: any but NMI.
     #[inline]
-    pub(crate) fn of(path: &Path, _guard: &rcu::Guard) -> Option<Self> {
-        // First, so that the rest is not older.
-        let freed = FREED.load(Ordering::Acquire);
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let mut words = [0; WORDS];
-        // SAFETY: By the invariant of `Path` both its parts are held, and RCU keeps the directory and the
-        // namespace in memory; there is room for all but one of the words.
-        if !unsafe { bindings::place(path.as_ptr(), words.as_mut_ptr()) } {
-            return None;
-        }
-        let [.., last] = &mut words;
-        *last = freed;
-        Some(Self(words))
-    }
-
-    /// The directory, as a number to hash.
-    #[inline]
-    pub(crate) fn directory(&self) -> u64 {
-        let [directory, ..] = self.0;
-        directory
+        // SAFETY: By the invariant of `Path` both its parts are held, and C takes RCU for the directory and
+        // the namespace; there is room for the words.
+        unsafe { bindings::place(path.as_ptr(), words.as_mut_ptr().cast()) }.then_some(Self(words))
     }
 }
 
-/// A [`Place`] that any task may read while another one changes it. Whoever reads it has to make sure
-/// that nobody did.
+/// A [`Place`] that any task may read while another one changes it; `struct tcp_place` in
+/// `helpers/recall.c`, which compares it. Whoever reads it has to make sure that nobody did.
+#[repr(transparent)]
 pub(crate) struct Stored([AtomicU64; WORDS]);
 
 impl Stored {
-    /// No place.
-    pub(crate) const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; WORDS])
-    }
-
     /// Stores a place.
     pub(crate) fn store(&self, place: &Place) {
         for (to, from) in self.0.iter().zip(&place.0) {
             to.store(*from, Ordering::Relaxed);
         }
-    }
-
-    /// Whether [`Place::of`] would now give the place that is stored.
-    #[inline]
-    pub(crate) fn is_that_of(&self, path: &Path, _guard: &rcu::Guard) -> bool {
-        let freed = FREED.load(Ordering::Acquire);
-        let [.., last] = &self.0;
-        last.load(Ordering::Relaxed) == freed
-            // SAFETY: As in `Place::of`; an atomic is in memory what it holds, and C reads each at once.
-            && unsafe { bindings::place_is(path.as_ptr(), self.0.as_ptr().cast()) }
     }
 }

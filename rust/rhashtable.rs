@@ -5,11 +5,8 @@
 //! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
 
 use super::{
-    atomic::{
-        AtomicU32,
-        Ordering, //
-    },
-    bindings, //
+    bindings,
+    filter::Filter, //
 };
 use core::{
     marker::PhantomData,
@@ -32,19 +29,6 @@ use kernel::{
     },
     types::Opaque,
 };
-
-/// Places of the filter, as a power of two: 128 KiB, and with a thousand entries three in a hundred
-/// are taken.
-const COUNT_BITS: u32 = 15;
-
-/// The filter of an empty table.
-fn zero_counts() -> Result<KVVec<AtomicU32>> {
-    let mut counts = KVVec::with_capacity(1 << COUNT_BITS, GFP_KERNEL)?;
-    for _ in 0..1 << COUNT_BITS {
-        counts.push(AtomicU32::new(0), GFP_KERNEL)?;
-    }
-    Ok(counts)
-}
 
 /// What the table stores. The first two members are known to `rust/helpers/rhashtable.c`.
 #[repr(C)]
@@ -72,7 +56,7 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 ///
 /// # Invariants
 ///
-/// - `counts` has at each place at least as many as the table has entries whose keys lead there.
+/// - `filter` has the key of each entry.
 /// - `inner` is an initialised `struct rhashtable` whose objects are `Entry<V>`, each allocated as
 ///   a `KBox` that belongs to the table.
 /// - An entry that is taken out is freed only after an RCU grace period.
@@ -82,7 +66,7 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 ///
 /// ```ignore
 /// let table = KBox::pin_init(Table::<u32>::new(4096), GFP_KERNEL)?;
-/// table.insert(key, 7, GFP_KERNEL)?;
+/// table.insert(key, 1, 7, GFP_KERNEL)?;
 /// let guard = rcu::read_lock();
 /// if let Some(value) = table.get(key, &guard) {
 ///     pr_info!("{value}\n");
@@ -92,7 +76,7 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 pub(crate) struct Table<V: Send + Sync + 'static> {
     #[pin]
     inner: Opaque<bindings::rhashtable>,
-    counts: KVVec<AtomicU32>,
+    filter: Filter,
     len: Atomic<usize>,
     max: usize,
     _entries: PhantomData<KBox<Entry<V>>>,
@@ -120,36 +104,33 @@ impl<V: Send + Sync + 'static> Table<V> {
                 to_result(unsafe { bindings::rht_init(slot) })
             }),
             // INVARIANT: No entries.
-            counts: zero_counts()?,
+            filter: Filter::new()?,
             len: Atomic::new(0),
             max,
             _entries: PhantomData,
         })
     }
 
-    /// The count of the keys that lead to the same place as `key`.
-    #[inline]
-    fn count(&self, key: usize) -> Option<&AtomicU32> {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming 6.4).
-        self.counts
-            .get(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS - COUNT_BITS))
-    }
-
     /// Whether there may be an entry of `key`: `false` is certain for whoever knows of every earlier
     /// [`Table::insert`] of that key. Does not sleep; usable in any context, without RCU.
     #[inline]
     pub(crate) fn may_have(&self, key: usize) -> bool {
-        self.count(key)
-            .is_none_or(|count| count.load(Ordering::Relaxed) != 0)
+        self.filter.may_have(key)
     }
 
-    /// Adds an entry. Does not sleep if `flags` do not allow it.
+    /// The filter in front of the table; it knows the numbers of most entries.
+    #[inline]
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Adds an entry, with a number for [`Self::filter`]. Does not sleep if `flags` do not allow it.
     ///
     /// # Errors
     ///
     /// `EEXIST` if there is one with this key, `ENOSPC` if the table holds `max` entries, `ENOMEM`.
     /// `value` is dropped then, in the caller's context.
-    pub(crate) fn insert(&self, key: usize, value: V, flags: Flags) -> Result {
+    pub(crate) fn insert(&self, key: usize, number: u32, value: V, flags: Flags) -> Result {
         let entry = KBox::new(
             Entry {
                 head: bindings::rhash_head {
@@ -165,16 +146,14 @@ impl<V: Send + Sync + 'static> Table<V> {
             self.len.fetch_sub(1, Relaxed);
             return Err(ENOSPC);
         }
-        // INVARIANT: Counted before it is there.
-        if let Some(count) = self.count(key) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        // INVARIANT: Before it is there.
+        let known = self.filter.add(key, number);
         let raw = KBox::into_raw(entry);
         // INVARIANT: The entry is a `KBox` that belongs to the table if this succeeds.
         // SAFETY: The table is initialised; `raw` begins with its head and has an initialised key.
         let ret = to_result(unsafe { bindings::rht_insert(self.inner.get(), raw.cast()) });
         if ret.is_err() {
-            self.forget(key);
+            self.forget(key, known);
             // SAFETY: It came from `into_raw` above, and the table did not take it.
             drop(unsafe { KBox::from_raw(raw) });
         }
@@ -204,7 +183,7 @@ impl<V: Send + Sync + 'static> Table<V> {
         if entry.is_null() {
             return false;
         }
-        self.forget(key);
+        self.forget(key, true);
         // SAFETY: `entry` was just taken out by this call alone, so nobody else uses its `rcu`.
         let head = unsafe { Opaque::cast_into(&raw const (*entry).rcu) };
         // SAFETY: `head` stays valid until the callback, which gets a pointer to the `rcu` member
@@ -213,8 +192,8 @@ impl<V: Send + Sync + 'static> Table<V> {
         true
     }
 
-    /// Puts `value` in the place of the one of `key`, so that readers find either the old one or the
-    /// new one. Does not sleep if `flags` do not allow it.
+    /// Puts `value`, with its number, in the place of the one of `key`, so that readers find either the old
+    /// one or the new one. Nobody may ask for the number meanwhile. Does not sleep if `flags` do not allow it.
     ///
     /// The old value is dropped after a grace period, as by [`Table::remove`].
     ///
@@ -222,7 +201,7 @@ impl<V: Send + Sync + 'static> Table<V> {
     ///
     /// `ENOENT` if there is none with this key, `ENOMEM`. `value` is dropped then, in the caller's
     /// context.
-    pub(crate) fn replace(&self, key: usize, value: V, flags: Flags) -> Result {
+    pub(crate) fn replace(&self, key: usize, number: u32, value: V, flags: Flags) -> Result {
         let entry = KBox::new(
             Entry {
                 head: bindings::rhash_head {
@@ -243,6 +222,7 @@ impl<V: Send + Sync + 'static> Table<V> {
             drop(unsafe { KBox::from_raw(raw) });
             return Err(ENOENT);
         }
+        self.filter.renumber(key, number);
         // SAFETY: `old` was just taken out by this call alone, so nobody else uses its `rcu`.
         let head = unsafe { Opaque::cast_into(&raw const (*old).rcu) };
         // SAFETY: As in `remove`.
@@ -251,12 +231,10 @@ impl<V: Send + Sync + 'static> Table<V> {
     }
 
     /// Counts one entry less.
-    fn forget(&self, key: usize) {
+    fn forget(&self, key: usize, known: bool) {
         self.len.fetch_sub(1, Relaxed);
         // INVARIANT: It is not there any more.
-        if let Some(count) = self.count(key) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.filter.remove(key, known);
     }
 
     /// The number of entries, at a moment while this ran.

@@ -39,13 +39,19 @@ macro_rules! trace {
     };
 }
 
-/// Traces that an operation `op` of the labelled process tree `agent` was decided: the policy's
+/// Traces that an operation `op` of the labelled process tree `agent()` was decided: the policy's
 /// `verdict`, the line `rule` that matched (0 for a default), and what the hook returned.
 ///
 /// Context: any.
 #[inline]
-pub(crate) fn decision(op: u32, verdict: i32, agent: u64, rule: u32, error: c_int) {
-    trace!(tcp_lsm_decision(op, verdict, agent, rule, error));
+pub(crate) fn decision(
+    op: u32,
+    verdict: i32,
+    agent: impl FnOnce() -> u64,
+    rule: u32,
+    error: c_int,
+) {
+    trace!(tcp_lsm_decision(op, verdict, agent(), rule, error));
 }
 
 /// Traces that the request whose id starts with the (big endian) bytes `request` is now in

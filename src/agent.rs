@@ -55,6 +55,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// [`Agent::id`] where there is room for half of it only, 0 if it does not fit.
+    pub(crate) fn number(&self) -> u32 {
+        u32::try_from(self.id).unwrap_or(0)
+    }
+
     /// Counts one more task.
     pub(crate) fn add_task(&self) {
         self.tasks.fetch_add(1, Relaxed);

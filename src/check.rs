@@ -162,7 +162,7 @@ impl Node {
             trace::decision(
                 query.op as u32,
                 action_number(&decision.action),
-                actor.id(),
+                || actor.id(),
                 decision.line,
                 ruling.into_result().map_or_else(|e| e.to_errno(), |()| 0),
             );

@@ -4,13 +4,18 @@
 //!
 //! It is open to what no rule governs, and to what the rules let an agent do without more ado. It takes
 //! no reference and no lock, allocates and records nothing, and never sleeps. What it has allowed it
-//! remembers, see [`crate::recall`]. For any other answer the hook asks [`Node::check`], which judges
+//! remembers, see [`crate::abi::recall`]. For any other answer the hook asks [`Node::check`], which judges
 //! from the start.
 
 use crate::{
     abi::{
+        filter::Cell,
         path::Path,
         place::Place,
+        recall::{
+            Act,
+            Leave, //
+        },
         task,
         trace, //
     },
@@ -27,9 +32,9 @@ use crate::{
     },
     node::Node,
     object::Object,
-    policy::ActivePolicy,
-    recall::Act, //
+    policy::ActivePolicy, //
 };
+use core::num::NonZeroU32;
 use kernel::sync::rcu;
 
 /// An address and a port.
@@ -40,8 +45,7 @@ impl Node {
     /// a label pays.
     #[inline]
     pub(crate) fn may_govern(&self, ops: u64) -> bool {
-        let current = task::current();
-        self.may_be_labelled(current.key()) || (self.host_ops() & ops != 0 && current.is_user())
+        self.label_cell(task::current()).is_taken() || self.host_ops() & ops != 0
     }
 
     /// Whether an operation on these objects may proceed, as far as that can be told at a glance. What
@@ -54,7 +58,36 @@ impl Node {
     }
 
     /// As [`Node::passes`], for a task that [`Node::may_govern`] is true of.
+    #[inline]
     pub(crate) fn glance(&self, op: Op, objects: &[Object<'_>], address: Option<Peer>) -> bool {
+        let recalled = match (objects, address) {
+            ([object], None) => {
+                let label = self.label_cell(task::current());
+                object
+                    .path()
+                    .is_some_and(|path| self.recalls(label, op, path))
+            }
+            _ => false,
+        };
+        recalled || self.look(op, objects, address)
+    }
+
+    /// Whether it is remembered that the calling task, which leads to `label`, may do this at `path`.
+    ///
+    /// Context: process context.
+    #[inline]
+    pub(crate) fn recalls(&self, label: &Cell, op: Op, path: &Path) -> bool {
+        let Some(line) = self.recall.line(label, op as u32, path, None) else {
+            return false;
+        };
+        self.count_allowed(op, line);
+        true
+    }
+
+    /// As [`Node::glance`], for what is not all remembered.
+    #[inline(never)]
+    fn look(&self, op: Op, objects: &[Object<'_>], address: Option<Peer>) -> bool {
+        let epoch = self.recall.epoch();
         let guard = rcu::read_lock();
         let current = task::current();
         let Some(label) = self.label_of(current.key(), &guard) else {
@@ -64,12 +97,9 @@ impl Node {
             return false;
         };
         let asking = Asking {
-            act: Act {
-                op,
-                agent: label.agent.id,
-                uid: current.euid(),
-                generation: policy.generation,
-            },
+            op,
+            uid: current.euid(),
+            epoch,
             agent: &label.agent,
             policy,
         };
@@ -81,11 +111,18 @@ impl Node {
                 None => return false,
             }
         }
+        self.count_allowed(op, line);
+        true
+    }
+
+    /// Counts and traces an operation that the rule in `line` allows.
+    #[inline]
+    fn count_allowed(&self, op: Op, line: u32) {
         self.counters.bump(Counter::Decisions);
         self.counters.bump(Counter::Allowed);
         let action = action_number(&Action::Allow);
-        trace::decision(op as u32, action, asking.act.agent, line, 0);
-        true
+        let agent = || self.with_current_label(|label| label.agent.id).unwrap_or(0);
+        trace::decision(op as u32, action, agent, line, 0);
     }
 
     /// The line of the rule that allows the operation on `object`, 0 for a default; `None` when it is
@@ -99,18 +136,18 @@ impl Node {
         guard: &rcu::Guard,
     ) -> Option<u32> {
         // What depends on an address is not remembered.
-        let path = object
-            .path()
-            .filter(|path| address.is_none() && !asking.is_named(path));
-        let recalled = path.and_then(|path| self.recall.line(&asking.act, path, guard));
-        recalled.or_else(|| match path {
-            Some(path) => self.find_out(asking, object, path, guard),
-            None => asking.judge(object, address, guard),
-        })
+        let path = object.path().filter(|_| address.is_none());
+        let Some(path) = path else {
+            return asking.judge(object, address, guard);
+        };
+        let label = self.label_cell(task::current());
+        self.recall
+            .line(label, asking.op as u32, path, Some(asking.generation()))
+            .or_else(|| self.find_out(asking, object, path, guard))
     }
 
-    /// As [`Node::allowed_by`], when it is not remembered and may be: of an object at `path` that no rule
-    /// names, and without an address.
+    /// As [`Node::allowed_by`], of an object at `path` when it is not remembered. Remembers it, unless a rule
+    /// names what is there.
     #[inline(never)]
     fn find_out(
         &self,
@@ -119,13 +156,17 @@ impl Node {
         path: &Path,
         guard: &rcu::Guard,
     ) -> Option<u32> {
-        let before = Place::of(path, guard);
+        let directory = path.directory();
+        let before = Place::of(path);
         let line = asking.judge(object, None, guard)?;
         // What changes meanwhile may have been overlooked.
-        if let Some(place) = before.filter(|before| Place::of(path, guard).as_ref() == Some(before))
-        {
-            if !asking.is_named(path) {
-                self.recall.remember(&asking.act, &place, line);
+        if let Some(place) = before.filter(|before| Place::of(path).as_ref() == Some(before)) {
+            if let Some(act) = asking.act().filter(|_| !asking.is_named(path)) {
+                let leave = Leave {
+                    line,
+                    generation: asking.generation(),
+                };
+                self.recall.remember(&act, directory, &place, leave);
             }
         }
         Some(line)
@@ -134,12 +175,31 @@ impl Node {
 
 /// Who asks for what.
 struct Asking<'a> {
-    act: Act,
+    op: Op,
+    /// The task's effective user.
+    uid: u32,
+    /// From [`Recall::epoch`](crate::abi::recall::Recall::epoch), before the policy was looked at.
+    epoch: u64,
     agent: &'a Agent,
     policy: &'a ActivePolicy,
 }
 
 impl Asking<'_> {
+    /// Generation of the policy; so many are not loaded that one came twice.
+    fn generation(&self) -> u32 {
+        self.policy.generation as u32
+    }
+
+    /// What may be remembered of it.
+    fn act(&self) -> Option<Act> {
+        Some(Act {
+            op: self.op as u32,
+            agent: NonZeroU32::new(self.agent.number())?,
+            uid: self.uid,
+            epoch: self.epoch,
+        })
+    }
+
     /// Whether a rule names what is at `path` itself, and not only what it is below.
     #[inline]
     fn is_named(&self, path: &Path) -> bool {
@@ -152,11 +212,11 @@ impl Asking<'_> {
         let subject = Subject {
             class: Some(self.agent.class_in(self.policy)),
             agent: self.agent.name.as_bytes(),
-            uid: self.act.uid,
+            uid: self.uid,
         };
-        let mut matcher = self.policy.rules.matcher(&subject, self.act.op);
+        let mut matcher = self.policy.rules.matcher(&subject, self.op);
         self.policy
-            .meet(&mut matcher, &subject, self.act.op, object, address, guard)
+            .meet(&mut matcher, &subject, self.op, object, address, guard)
             .ok()?;
         if matcher.wants_digest() {
             return None;

@@ -145,7 +145,7 @@ impl Node {
         let mut admin = self.govern();
         self.admit_change(&mut admin)?;
         let generation = admin.generation + 1;
-        let policy = ActivePolicy::prepare(text, generation)?;
+        let policy = ActivePolicy::prepare(text, generation, &self.recall)?;
         let running = self
             .policy
             .read()
@@ -237,7 +237,7 @@ impl Node {
         let (closed, retired) = {
             let mut books = self.books.lock();
             // Both under the lock: whoever finds the new policy finds its books, too.
-            let retired = self.policy.publish(policy);
+            let retired = self.publish(policy);
             let closed = books.start_over(Cancelled::PolicyChanged, GrantEnded::PolicyChanged);
             books.generation = generation;
             books.ledger.append(&Entry {

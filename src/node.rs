@@ -22,8 +22,13 @@ use crate::{
             Ordering, //
         },
         clock,
+        filter::Cell,
         module,
-        published::Published,
+        published::{
+            Published,
+            Retired, //
+        },
+        recall::Recall,
         rhashtable::Table,
         task,
         worker::{
@@ -69,7 +74,6 @@ use crate::{
     limiter::Sender,
     netlink,
     policy::ActivePolicy,
-    recall::Recall,
     recovery::{
         Beginning,
         Recovery, //
@@ -218,7 +222,7 @@ pub(crate) struct Node {
     /// [`crate::hooks::lockdown`].
     pub(crate) approved_loader: Atomic<usize>,
     /// What agents were allowed just now.
-    pub(crate) recall: Recall,
+    pub(crate) recall: Arc<Recall>,
     /// Labels, by task.
     #[pin]
     labels: Table<Label>,
@@ -285,7 +289,7 @@ impl Node {
                 unpinned: Atomic::new(0),
                 host_ops: AtomicU64::new(0),
                 approved_loader: Atomic::new(0),
-                recall: Recall::new()?,
+                recall: Arc::new(Recall::new()?, GFP_KERNEL)?,
                 labels <- Table::new(LABELS),
                 agents <- Agents::new(),
                 policy <- Published::new(),
@@ -470,6 +474,19 @@ impl Node {
         self.labels.may_have(key)
     }
 
+    /// Where that task leads among those that may be labelled.
+    #[inline]
+    pub(crate) fn label_cell(&self, current: task::Current) -> &Cell {
+        self.labels.filter().cell(current.key())
+    }
+
+    /// Publishes a policy. The caller holds [`Node::admin`].
+    pub(crate) fn publish(&self, policy: KBox<ActivePolicy>) -> Retired<'_, ActivePolicy> {
+        let retired = self.policy.publish(policy);
+        self.recall.forget();
+        retired
+    }
+
     /// Whether the calling task carries a label.
     #[inline]
     pub(crate) fn is_labelled(&self) -> bool {
@@ -511,7 +528,7 @@ impl Node {
     /// [`Refusal::NoMemory`], [`Refusal::AgentLimit`]; [`Refusal::Labelled`] when it has one.
     pub(crate) fn label(&self, key: usize, agent: &Arc<Agent>) -> Result<(), Refusal> {
         self.labels
-            .insert(key, Label::new(agent.clone()), GFP_KERNEL)
+            .insert(key, agent.number(), Label::new(agent.clone()), GFP_KERNEL)
             .map_err(|error| match error {
                 EEXIST => Refusal::Labelled,
                 ENOSPC => Refusal::AgentLimit,
@@ -529,7 +546,7 @@ impl Node {
     /// [`Refusal::NoMemory`], and then the task has its old label.
     pub(crate) fn relabel(&self, key: usize, agent: &Arc<Agent>) -> Result<(), Refusal> {
         self.labels
-            .replace(key, Label::new(agent.clone()), GFP_KERNEL)
+            .replace(key, agent.number(), Label::new(agent.clone()), GFP_KERNEL)
             .map_err(|_| Refusal::NoMemory)
     }
 

@@ -8,6 +8,7 @@ use crate::{
             PathBuf,
             Visitor, //
         },
+        recall::Recall,
         sha256,
         task, //
     },
@@ -35,7 +36,10 @@ use kernel::{
     alloc::AllocError,
     prelude::*,
     str::CString,
-    sync::rcu, //
+    sync::{
+        rcu,
+        Arc, //
+    }, //
 };
 
 /// A policy that can be put in force.
@@ -48,6 +52,8 @@ pub(crate) struct ActivePolicy {
     pub(crate) generation: u64,
     /// Which inodes the rules name.
     identities: Identities,
+    /// Is never asked about them while this lives.
+    recall: Arc<Recall>,
     /// Keeps those inodes, and the mounts that lead to them, alive.
     _paths: KVVec<PathBuf>,
 }
@@ -114,7 +120,8 @@ impl From<Refusal> for PolicyError {
 }
 
 impl ActivePolicy {
-    /// Reads `text` and resolves its paths as the calling task sees them.
+    /// Reads `text` and resolves its paths as the calling task sees them. `recall` is not
+    /// asked about the inodes that they lead to for as long as the policy lives.
     ///
     /// Context: process context; sleeps.
     ///
@@ -122,7 +129,11 @@ impl ActivePolicy {
     ///
     /// [`Refusal::PolicyView`] when that task does not see the host's own files, and whatever is
     /// wrong with the text or a path.
-    pub(crate) fn prepare(text: &[u8], generation: u64) -> Result<Self, PolicyError> {
+    pub(crate) fn prepare(
+        text: &[u8],
+        generation: u64,
+        recall: &Arc<Recall>,
+    ) -> Result<Self, PolicyError> {
         let current = task::current();
         if !current.sees_host() || current.shares_root() {
             return Err(Refusal::PolicyView.into());
@@ -148,11 +159,15 @@ impl ActivePolicy {
             identities.insert(key, ObjectId(id));
             paths.push(path, GFP_KERNEL)?;
         }
+        for key in identities.keys() {
+            recall.named.add(key, 0);
+        }
         Ok(Self {
             digest: sha256::digest(&[text]),
             rules,
             generation,
             identities,
+            recall: recall.clone(),
             _paths: paths,
         })
     }
@@ -245,6 +260,14 @@ impl ActivePolicy {
     }
 }
 
+impl Drop for ActivePolicy {
+    fn drop(&mut self) {
+        for key in self.identities.keys() {
+            self.recall.named.remove(key, true);
+        }
+    }
+}
+
 /// Tells a matcher which objects of rules lie above an object.
 struct Ancestors<'a, 'b> {
     policy: &'a ActivePolicy,
@@ -309,6 +332,11 @@ impl Identities {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The key of each object.
+    fn keys(&self) -> impl Iterator<Item = usize> + '_ {
+        self.keys.iter().copied().filter(|key| *key != 0)
     }
 
     /// The objects of `key`.

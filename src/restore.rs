@@ -184,7 +184,7 @@ impl Node {
         generation: u64,
     ) -> Result<KBox<Restored>, PolicyError> {
         let no_memory = |_| PolicyError::from(Refusal::NoMemory);
-        let policy = ActivePolicy::prepare(state.policy, generation)?;
+        let policy = ActivePolicy::prepare(state.policy, generation, &self.recall)?;
         let validators = ValidatorSet::restore(state)?;
         let mut clock = new_clock()?;
         clock
@@ -298,7 +298,7 @@ impl Node {
             books.record_clock(NODE_SLOT, &mut payload);
             books.generation = restored.policy.generation;
             books.total_weight = restored.validators.total();
-            self.policy.publish(restored.policy)
+            self.publish(restored.policy)
         };
         drop(retired);
         self.set_host_ops(host_ops);

@@ -43,7 +43,6 @@ mod object;
 mod policy;
 mod quarantine;
 mod query;
-mod recall;
 mod recovery;
 mod restore;
 mod securityfs;

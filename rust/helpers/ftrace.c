@@ -15,8 +15,8 @@
 #endif
 
 /*
- * A perfect hash from the address of a redirected function to its target.
- * `ftrace.rs` fills it and has the same layout.
+ * Where redirected functions lead: all to `only`, or by a perfect hash from
+ * their addresses to their targets. `ftrace.rs` fills it and has the same layout.
  */
 struct tcp_redirect_slot {
 	unsigned long ip;
@@ -24,8 +24,10 @@ struct tcp_redirect_slot {
 };
 
 struct tcp_redirect_table {
-	u32 multiplier;
+	unsigned long only;
+	unsigned long caller;
 	unsigned long shared;
+	u32 multiplier;
 	struct tcp_redirect_slot slot[];
 };
 
@@ -37,10 +39,24 @@ static __always_inline u32 tcp_redirect_index(const struct tcp_redirect_table *t
 }
 
 /*
+ * Remembers where the trampoline that ftrace made for `ops` calls from, or else
+ * that the function has another user.
+ */
+static noinline void notrace tcp_redirect_from(unsigned long caller, struct ftrace_ops *ops,
+					       struct tcp_redirect_table *table)
+{
+	if (caller - ops->trampoline < ops->trampoline_size)
+		WRITE_ONCE(table->caller, caller);
+	else if (!READ_ONCE(table->shared))
+		WRITE_ONCE(table->shared, 1);
+}
+
+/*
  * `ops->private` is the table; see `ftrace::Redirect`.
  *
- * ftrace calls this from the trampoline that it made for `ops`, unless the same
- * function has another user, such as a BPF program: then from a loop over all.
+ * ftrace calls this from the trampoline that it made for `ops`, always from the
+ * same place, unless the same function has another user, such as a BPF program:
+ * then from a loop over all.
  */
 void notrace tcp_helper_ftrace_redirect(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops, struct ftrace_regs *fregs)
@@ -51,9 +67,20 @@ void notrace tcp_helper_ftrace_redirect(unsigned long ip, unsigned long parent_i
 
 	if (likely(slot->ip == ip))
 		ftrace_regs_set_instruction_pointer(fregs, slot->target);
+	if (unlikely(caller != table->caller))
+		tcp_redirect_from(caller, ops, table);
+}
 
-	if (unlikely(caller - ops->trampoline >= ops->trampoline_size) && !READ_ONCE(table->shared))
-		WRITE_ONCE(table->shared, 1);
+/* The same for a single function. */
+void notrace tcp_helper_ftrace_redirect_only(unsigned long ip, unsigned long parent_ip,
+					     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	unsigned long caller = (unsigned long)__builtin_return_address(0);
+	struct tcp_redirect_table *table = ops->private;
+
+	ftrace_regs_set_instruction_pointer(fregs, table->only);
+	if (unlikely(caller != table->caller))
+		tcp_redirect_from(caller, ops, table);
 }
 
 /*

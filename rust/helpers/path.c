@@ -14,8 +14,7 @@
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
-/* `struct mount` is in no header of include/. */
-#include "../fs/mount.h"
+#include "mount.h"
 
 bool tcp_helper_d_disconnected(const struct dentry *dentry)
 {
@@ -76,79 +75,6 @@ int tcp_helper_mnt_up(const struct vfsmount **path_mnt, struct dentry **path_den
 		return -EAGAIN;
 	*path_mnt = &parent->mnt;
 	return 1;
-}
-
-/* The number of renames and the second: no number comes twice in a second. */
-static __always_inline u64 tcp_stamp(unsigned int moves)
-{
-	return (u64)moves << 32 | (u32)(jiffies / HZ);
-}
-
-/* Mounts are named by what is never given twice: their memory is. */
-static __always_inline u64 tcp_mnt_name(const struct vfsmount *mnt)
-{
-	return container_of_const(mnt, struct mount, mnt)->mnt_id_unique;
-}
-
-/*
- * Whether an entry may be elsewhere without a rename: the file system may look
- * it up again, as those of networks do, or it is a file of an overlay, which is
- * in two places.
- */
-static __always_inline bool tcp_may_stray(const struct dentry *entry)
-{
-	return READ_ONCE(entry->d_flags) & (DCACHE_OP_REAL | DCACHE_OP_REVALIDATE);
-}
-
-/*
- * Gets seven words that say where the entry of `path` is: `Place` in
- * rust/place.rs says what for.
- *
- * Mounts are moved first, and `event` is changed then. Only umount changes it
- * before, but takes the mount out of its namespace in between.
- *
- * Context: RCU.
- */
-bool tcp_helper_place(const struct path *path, u64 *words)
-{
-	const struct dentry *entry = path->dentry;
-	const struct dentry *dir = READ_ONCE(entry->d_parent);
-	const struct mnt_namespace *ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
-	const struct vfsmount *root = tcp_helper_current_root_mnt();
-	unsigned int moves = READ_ONCE(rename_lock.seqcount.seqcount.sequence);
-
-	if (dir == entry || (moves & 1) || IS_ERR_OR_NULL(ns) || !root || tcp_may_stray(entry))
-		return false;
-	words[0] = (unsigned long)dir;
-	words[1] = (unsigned long)READ_ONCE(dir->d_inode);
-	words[2] = tcp_mnt_name(path->mnt);
-	words[3] = tcp_mnt_name(root);
-	words[4] = (unsigned long)ns;
-	words[5] = READ_ONCE(ns->event);
-	words[6] = tcp_stamp(moves);
-	return true;
-}
-
-/*
- * Whether tcp_helper_place() would give these words, which it gave once.
- *
- * Context: RCU.
- */
-bool tcp_helper_place_is(const struct path *path, const u64 *words)
-{
-	const struct dentry *entry = path->dentry;
-	const struct dentry *dir = READ_ONCE(entry->d_parent);
-	const struct mnt_namespace *ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
-	const struct vfsmount *root = tcp_helper_current_root_mnt();
-
-	return dir != entry && !IS_ERR_OR_NULL(ns) && root && !tcp_may_stray(entry) &&
-	       READ_ONCE(words[0]) == (unsigned long)dir &&
-	       READ_ONCE(words[1]) == (unsigned long)READ_ONCE(dir->d_inode) &&
-	       READ_ONCE(words[2]) == tcp_mnt_name(path->mnt) &&
-	       READ_ONCE(words[3]) == tcp_mnt_name(root) &&
-	       READ_ONCE(words[4]) == (unsigned long)ns &&
-	       READ_ONCE(words[5]) == READ_ONCE(ns->event) &&
-	       READ_ONCE(words[6]) == tcp_stamp(READ_ONCE(rename_lock.seqcount.seqcount.sequence));
 }
 
 struct inode *tcp_helper_file_inode(const struct file *file)

@@ -16,12 +16,6 @@
 #include <linux/string.h>
 #include <asm/syscall.h>
 
-/* The value in the initial user namespace, which is what the kernel stores. */
-uid_t tcp_helper_current_euid_val(void)
-{
-	return __kuid_val(current_euid());
-}
-
 pid_t tcp_helper_current_tgid(void)
 {
 	return task_tgid_nr(current);

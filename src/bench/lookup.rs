@@ -75,7 +75,12 @@ fn labelled(count: usize, agent: &Arc<Agent>) -> Result<Labels> {
             // A worker enlarges the table, and looks whether that was enough when one more comes.
             fsleep(SETTLE);
         }
-        labels.insert(key(number), Label::new(agent.clone()), GFP_KERNEL)?;
+        labels.insert(
+            key(number),
+            agent.number(),
+            Label::new(agent.clone()),
+            GFP_KERNEL,
+        )?;
         might_sleep();
     }
     fsleep(SETTLE);

@@ -4,10 +4,12 @@
 
 use crate::{
     abi::{
+        filter::Cell,
         path::{
             FileExt,
             FileKind,
-            Path, //
+            Path,
+            FMODE_EXEC, //
         },
         socket::Socket,
         task, //
@@ -45,15 +47,32 @@ const SHOWN: u32 = flags::O_ACCMODE | flags::O_APPEND | flags::O_TRUNC;
 /// `bprm_check_security` or `mmap_file` has judged it as EXEC or MMAP_EXEC.
 #[inline]
 pub(crate) fn open(node: &Node, file: &File) -> Result {
-    if node.may_govern(Op::FileRead.bit() | Op::FileWrite.bit()) {
-        return open_governed(node, file);
+    let label = node.label_cell(task::current());
+    if label.is_taken() || node.host_ops() & (Op::FileRead.bit() | Op::FileWrite.bit()) != 0 {
+        return open_governed(node, file, label);
     }
     Ok(())
 }
 
 /// A file is about to be opened by a task that something may govern.
 #[inline(never)]
-fn open_governed(node: &Node, file: &File) -> Result {
+fn open_governed(node: &Node, file: &File, label: &Cell) -> Result {
+    let remembered = match file.flags() & (flags::O_ACCMODE | flags::O_TRUNC | FMODE_EXEC) {
+        flags::O_RDONLY => node.recalls(label, Op::FileRead, file.own_path()),
+        flags::O_WRONLY => node.recalls(label, Op::FileWrite, file.own_path()),
+        // More than one operation, or one that is not judged here.
+        _ => false,
+    };
+    if remembered {
+        Ok(())
+    } else {
+        open_anew(node, file)
+    }
+}
+
+/// The same, when that is not remembered.
+#[inline(never)]
+fn open_anew(node: &Node, file: &File) -> Result {
     if file.is_exec() {
         return Ok(());
     }

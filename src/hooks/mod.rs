@@ -29,10 +29,7 @@ use crate::{
             Path,
             SuperBlock, //
         },
-        place::{
-            self,
-            Inode, //
-        },
+        place::Inode,
         socket::{
             Sock,
             Socket,
@@ -72,7 +69,9 @@ impl Hooks for Node {
 
     #[inline]
     fn inode_free_security(&self, inode: &Inode) {
-        place::inode_freed(inode);
+        if inode.is_directory() {
+            self.recall.forget();
+        }
     }
 
     fn bprm_creds_from_file(&self, bprm: &Binprm, file: &File) -> Result {
@@ -91,6 +90,7 @@ impl Hooks for Node {
         exec::file_mprotect(self, vma, prot)
     }
 
+    #[inline]
     fn file_open(&self, file: &File) -> Result {
         file::open(self, file)
     }

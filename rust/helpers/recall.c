@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+/*
+ * The part of `recall.rs` that runs whenever an agent does something that it
+ * has just done. It is in C because half of it is what the kernel has as
+ * inlined functions only: from Rust, each of them would be a call.
+ */
+
+#include <linux/cred.h>
+#include <linux/dcache.h>
+#include <linux/fs_struct.h>
+#include <linux/jiffies.h>
+#include <linux/log2.h>
+#include <linux/path.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/seqlock.h>
+
+#include "mount.h"
+
+/* `Cell` and `BITS` in filter.rs. */
+struct tcp_filter_cell {
+	u32 count;
+	u32 number;
+	unsigned long key;
+};
+
+#define TCP_FILTER_BITS 15
+
+/* `MULTIPLIER` in filter.rs. */
+#define TCP_FIBONACCI 0x9e3779b97f4a7c15
+
+/* `Place` in place.rs. */
+struct tcp_place {
+	u64 directory;
+	u64 mount;
+	u64 root;
+	u64 namespace;
+	u64 event;
+	/* The number of renames, which comes twice in no second, and about the second. */
+	u32 moves;
+	u32 second;
+};
+
+/* `Slot`, `SLOT_BITS` and `Recall` in recall.rs. */
+struct tcp_recall_slot {
+	u32 turn;
+	u32 line;
+	u32 uid;
+	u32 generation;
+	u64 act;
+	u64 epoch;
+	struct tcp_place place;
+};
+
+#define TCP_RECALL_SLOT_BITS 10
+
+struct tcp_recall {
+	const struct tcp_recall_slot *slots;
+	const struct tcp_filter_cell *named;
+	u64 epoch;
+};
+
+static __always_inline u32 tcp_moves(void)
+{
+	return READ_ONCE(rename_lock.seqcount.seqcount.sequence);
+}
+
+static __always_inline u32 tcp_second(void)
+{
+	return READ_ONCE(jiffies) >> ilog2(HZ);
+}
+
+/* Mounts are named by what is never given twice: their memory is. */
+static __always_inline u64 tcp_mnt_name(const struct vfsmount *mnt)
+{
+	return container_of_const(mnt, struct mount, mnt)->mnt_id_unique;
+}
+
+/*
+ * Whether an entry may be elsewhere without a rename: the file system may look
+ * it up again, as those of networks do, or it is a file of an overlay, which is
+ * in two places. Entries of a directory are alike in this, or what is looked up
+ * again is not the directory.
+ */
+static __always_inline bool tcp_may_stray(const struct dentry *entry)
+{
+	return READ_ONCE(entry->d_flags) & (DCACHE_OP_REAL | DCACHE_OP_REVALIDATE);
+}
+
+/*
+ * Gets what says where the entry of `path` is: `Place` in place.rs says what
+ * for.
+ *
+ * Mounts are moved first, and `event` is changed then. Only umount changes it
+ * before, but takes the mount out of its namespace in between.
+ */
+bool tcp_helper_place(const struct path *path, void *words)
+{
+	struct tcp_place *place = words;
+	const struct dentry *entry = path->dentry;
+	const struct fs_struct *fs = current->fs;
+	u32 moves = tcp_moves();
+	const struct mnt_namespace *ns;
+	const struct dentry *dir;
+
+	guard(rcu)();
+	dir = READ_ONCE(entry->d_parent);
+	ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
+	if (dir == entry || (moves & 1) || IS_ERR_OR_NULL(ns) || !fs || tcp_may_stray(entry))
+		return false;
+	place->directory = (unsigned long)READ_ONCE(dir->d_inode);
+	place->mount = tcp_mnt_name(path->mnt);
+	place->root = tcp_mnt_name(READ_ONCE(fs->root.mnt));
+	place->namespace = (unsigned long)ns;
+	place->event = READ_ONCE(ns->event);
+	place->moves = moves;
+	place->second = tcp_second();
+	return true;
+}
+
+/*
+ * Whether tcp_helper_place() would give this, which it gave once for an entry
+ * of that directory; or for the root of a file system, then for that one, which
+ * has the same above it as what is in it.
+ */
+static __always_inline bool tcp_place_is(const struct path *path, const struct dentry *dir,
+					 const struct tcp_place *place)
+{
+	const struct fs_struct *fs = current->fs;
+	const struct mnt_namespace *ns = READ_ONCE(real_mount(path->mnt)->mnt_ns);
+
+	return place->directory == (unsigned long)READ_ONCE(dir->d_inode) &&
+	       place->mount == tcp_mnt_name(path->mnt) && place->namespace == (unsigned long)ns &&
+	       place->event == READ_ONCE(ns->event) && fs &&
+	       place->root == tcp_mnt_name(READ_ONCE(fs->root.mnt)) &&
+	       place->moves == tcp_moves() && place->second == tcp_second();
+}
+
+static __always_inline bool tcp_filter_may_have(const struct tcp_filter_cell *cells,
+						unsigned long key)
+{
+	return READ_ONCE(cells[(key * TCP_FIBONACCI) >> (64 - TCP_FILTER_BITS)].count);
+}
+
+/* Must be the same function as `Act::slot` in recall.rs. */
+static __always_inline const struct tcp_recall_slot *
+tcp_recall_slot(const struct tcp_recall *recall, const struct dentry *dir, u64 act)
+{
+	u64 hash = ((unsigned long)dir ^ act) * TCP_FIBONACCI;
+
+	return &recall->slots[hash >> (64 - TCP_RECALL_SLOT_BITS)];
+}
+
+/* See tcp_helper_recalled(). */
+static __always_inline u64 tcp_recalled(const struct tcp_recall *recall,
+					const struct tcp_filter_cell *label,
+					const struct path *path, u64 op, u32 generation)
+{
+	/* Before anything else is looked at. */
+	u64 epoch = smp_load_acquire(&recall->epoch);
+	const struct dentry *entry = path->dentry;
+	const struct tcp_recall_slot *slot;
+	const struct dentry *dir;
+	u64 act, found = 0;
+	u32 turn;
+
+	/* The task itself keeps the number from changing. */
+	if (unlikely(READ_ONCE(label->key) != (unsigned long)current))
+		return 0;
+	act = (u64)READ_ONCE(label->number) << 32 | op;
+
+	/*
+	 * Of a policy that is just being replaced, too: what was remembered may
+	 * come from that one.
+	 */
+	if (unlikely(tcp_filter_may_have(recall->named, (unsigned long)entry->d_inode)))
+		return 0;
+
+	/* As good as rcu_read_lock(), and inlined. */
+	preempt_disable_notrace();
+	dir = READ_ONCE(entry->d_parent);
+	slot = tcp_recall_slot(recall, dir, act);
+	turn = smp_load_acquire(&slot->turn);
+	if (likely(!(turn & 1) && slot->act == act && slot->epoch == epoch &&
+		   slot->uid == __kuid_val(current_euid()) &&
+		   (!generation || slot->generation == generation) &&
+		   tcp_place_is(path, dir, &slot->place))) {
+		found = BIT_ULL(32) | slot->line;
+		/* All of it is of one turn if the turn is still the same. */
+		smp_rmb();
+		if (unlikely(READ_ONCE(slot->turn) != turn))
+			found = 0;
+	}
+	preempt_enable_notrace();
+	return found;
+}
+
+/*
+ * What is remembered of the calling task doing `op` at `path`: 1 in the upper
+ * half and the line of the rule in the lower half; 0 if nothing is. `label` is
+ * the cell that the task leads to among those that may be labelled.
+ */
+u64 notrace tcp_helper_recalled(const void *recall, const void *label, const struct path *path,
+				u64 op)
+{
+	return tcp_recalled(recall, label, path, op, 0);
+}
+
+/* The same, if it comes from the policy of that generation, which is not 0. */
+u64 tcp_helper_recalled_of(const void *recall, const void *label, const struct path *path, u64 op,
+			   u32 generation)
+{
+	return tcp_recalled(recall, label, path, op, generation);
+}
