@@ -103,6 +103,10 @@ impl Node {
             agent: &label.agent,
             policy,
         };
+        let objects = match objects {
+            [one, other] if asking.are_alike(one, other) => core::slice::from_ref(one),
+            all => all,
+        };
         let mut line = 0;
         for object in objects {
             match self.allowed_by(&asking, object, address, &guard) {
@@ -135,8 +139,10 @@ impl Node {
         address: Option<Peer>,
         guard: &rcu::Guard,
     ) -> Option<u32> {
-        // What depends on an address is not remembered.
-        let path = object.path().filter(|_| address.is_none());
+        // What depends on an address is not remembered, and no place is the same after a rename.
+        let path = object
+            .path()
+            .filter(|_| address.is_none() && asking.op != Op::FileRename);
         let Some(path) = path else {
             return asking.judge(object, address, guard);
         };
@@ -205,6 +211,14 @@ impl Asking<'_> {
     fn is_named(&self, path: &Path) -> bool {
         let inode = path.dentry().inode_key();
         self.policy.objects(inode).next().is_some()
+    }
+
+    /// Whether the same rules hold for two objects. The operation keeps both in their directory.
+    fn are_alike(&self, one: &Object<'_>, other: &Object<'_>) -> bool {
+        let (Some(one), Some(other)) = (one.path(), other.path()) else {
+            return false;
+        };
+        one.is_beside(other) && !self.is_named(one) && !self.is_named(other)
     }
 
     /// The line of the rule that allows it; `None` when it is not simply allowed.

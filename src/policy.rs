@@ -279,6 +279,10 @@ struct Ancestors<'a, 'b> {
 impl Visitor for Ancestors<'_, '_> {
     #[inline]
     fn visit(&mut self, key: usize) {
+        // Most directories are named by no rule, and the filter says so for less.
+        if !self.policy.recall.named.may_have(key) {
+            return;
+        }
         for object in self.policy.objects(key) {
             self.matcher.object(object);
         }
