@@ -5,6 +5,7 @@
 //! A child is driven through a page of shared anonymous memory, not through a descriptor, so that no policy under test can
 //! get between the test and its result.
 
+use crate::harness::patience;
 use crate::worker;
 use std::{
     panic, ptr,
@@ -223,8 +224,8 @@ where
                 let ended = child.wait_inner().map_err(local)?;
                 return Err((errno, ended.text));
             }
-            _ if start.elapsed() > Duration::from_secs(20) => {
-                return Err(local("the child did not start within 20 s".to_owned()));
+            _ if start.elapsed() > patience(Duration::from_secs(20)) => {
+                return Err(local("the child did not start".to_owned()));
             }
             _ => nap(),
         }
@@ -276,8 +277,8 @@ impl Child {
     pub fn finish(&self) -> Result<i64, String> {
         let start = Instant::now();
         while !self.idle() {
-            if start.elapsed() > Duration::from_secs(40) {
-                return Err("the child's step took more than 40 s".to_owned());
+            if start.elapsed() > patience(Duration::from_secs(40)) {
+                return Err("the child's step does not end".to_owned());
             }
             // SAFETY: Signal 0 tests whether the process exists.
             if unsafe { libc::kill(self.pid, 0) } != 0 {

@@ -63,14 +63,21 @@ pub struct Group {
     pub tests: &'static [&'static [Test]],
 }
 
-/// How long one test may take, seconds, beyond what `STRESS_SECONDS` asks for.
+/// How long one test may take on the stock kernel, seconds, beyond what `STRESS_SECONDS` asks for.
 const LIMIT_S: u64 = 60;
 
 /// How long one test may take.
 fn limit() -> Duration {
     let stress = std::env::var("STRESS_SECONDS").ok();
     let stress = stress.and_then(|text| text.parse().ok()).unwrap_or(0u64);
-    Duration::from_secs(LIMIT_S + 2 * stress)
+    patience(Duration::from_secs(LIMIT_S + 2 * stress))
+}
+
+/// How long to wait for what takes at most `stock` on the stock kernel: longer on one that watches itself. The guest's
+/// `init` says how many times (`TEST_SLOWDOWN`).
+pub fn patience(stock: Duration) -> Duration {
+    let times = std::env::var("TEST_SLOWDOWN").ok();
+    stock * times.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// What a test works with.
@@ -368,7 +375,7 @@ impl Ctx {
             if let Some(found) = events.iter().find(|event| wanted(event)) {
                 return Ok(found.clone());
             }
-            if start.elapsed() > Duration::from_secs(3) {
+            if start.elapsed() > patience(Duration::from_secs(3)) {
                 let seen: Vec<_> = events
                     .iter()
                     .map(|event| {

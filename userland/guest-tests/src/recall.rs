@@ -16,6 +16,7 @@ use crate::{
     harness::{
         ensure,
         op,
+        patience,
         Ctx,
         Test,
         AUDIT, //
@@ -49,7 +50,7 @@ use std::{
     },
 };
 
-/// How long a race or a search may go on.
+/// How long a race or a search may go on, on the stock kernel.
 const LIMIT: Duration = Duration::from_secs(45);
 
 // --- what the tests share -------------------------------------------------------------------------
@@ -257,6 +258,7 @@ impl Race {
 
     /// The other side: `change(deny)` by turns until there were so many changes and so many opens.
     fn change(&self, opens: u64, changes: u64, mut change: impl FnMut(bool) -> Res) -> Res {
+        let limit = patience(LIMIT);
         let start = Instant::now();
         let mut done = 0;
         while done < changes || self.opens.load(SeqCst) < opens {
@@ -268,12 +270,12 @@ impl Race {
             let enough = self.opens.load(SeqCst) + done / 2 % 4 * 4;
             while self.opens.load(SeqCst) < enough && !self.over.load(SeqCst) {
                 hint::spin_loop();
-                ensure(start.elapsed() < LIMIT, || "the agent is stuck".to_owned())?;
+                ensure(start.elapsed() < limit, || "the agent is stuck".to_owned())?;
             }
             if self.over.load(SeqCst) {
                 return Ok(());
             }
-            ensure(start.elapsed() < LIMIT, || {
+            ensure(start.elapsed() < limit, || {
                 format!(
                     "only {done} changes and {} opens in time",
                     self.opens.load(SeqCst)

@@ -8,6 +8,7 @@ use crate::client::{
 };
 use crate::ensure;
 use crate::harness::{
+    patience,
     Ctx,
     Test, //
 };
@@ -436,7 +437,7 @@ fn never_reads(_: &mut Ctx) -> Res {
         }
     }
     ensure!(
-        start.elapsed() < Duration::from_secs(30),
+        start.elapsed() < patience(Duration::from_secs(30)),
         "it took {:?}",
         start.elapsed()
     );
@@ -689,7 +690,7 @@ fn ring_overrun(_: &mut Ctx) -> Res {
             break oldest;
         }
         ensure!(
-            start.elapsed() < Duration::from_secs(50),
+            start.elapsed() < patience(Duration::from_secs(50)),
             "{round} rounds did not fill the ring: {lost} lost"
         );
     };

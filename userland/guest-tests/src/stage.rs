@@ -11,6 +11,7 @@ use crate::client::{
     Refused,
     Reply, //
 };
+use crate::harness::patience;
 use crate::keys::Validator;
 use sha2::{
     Digest,
@@ -393,6 +394,7 @@ pub(crate) fn dump(command: u8, attributes: &Attributes) -> Result<Vec<Reply>, R
 
 /// Repeats a check until it holds or the time is over.
 pub(crate) fn eventually(limit: Duration, mut check: impl FnMut() -> Res) -> Res {
+    let limit = patience(limit);
     let start = Instant::now();
     loop {
         match check() {

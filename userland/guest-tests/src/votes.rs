@@ -4,6 +4,7 @@
 
 use crate::ensure;
 use crate::harness::{
+    patience,
     Ctx,
     Test, //
 };
@@ -980,7 +981,7 @@ fn silence(_: &mut Ctx) -> Res {
     agent.expect(libc::EACCES, &["append", &path])?;
     let took = start.elapsed();
     ensure!(
-        (Duration::from_millis(1900)..Duration::from_secs(8)).contains(&took),
+        (Duration::from_millis(1900)..patience(Duration::from_secs(8))).contains(&took),
         "with timeout=2s and hold=10s it waited {took:?}"
     );
     let request = agent.request()?;
@@ -1011,7 +1012,7 @@ fn short_hold(_: &mut Ctx) -> Res {
     let request = agent.raise(&["append", &file("short/one")])?;
     let took = start.elapsed();
     ensure!(
-        (Duration::from_millis(900)..Duration::from_secs(6)).contains(&took),
+        (Duration::from_millis(900)..patience(Duration::from_secs(6))).contains(&took),
         "with hold=1s it waited {took:?}"
     );
     // The request stays open, and its grant serves the next attempt.
@@ -1031,7 +1032,7 @@ fn kill_waiting(_: &mut Ctx) -> Res {
     );
     let took = agent.kill();
     ensure!(
-        took < Duration::from_secs(2),
+        took < patience(Duration::from_secs(2)),
         "a killed task took {took:?} to end"
     );
     // It ended with its agent.
@@ -1060,7 +1061,7 @@ fn approval_during_hold(_: &mut Ctx) -> Res {
     let mut v3 = voter(3)?;
     v3.cast(&request, APPROVE).map_err(|e| format!("{e:?}"))?;
     ensure!(
-        agent.answers_within(Duration::from_secs(3)),
+        agent.answers_within(patience(Duration::from_secs(3))),
         "it still waits after the third vote"
     );
     expect_errno("the approved write", agent.answer()?.0, 0)?;
@@ -1092,7 +1093,7 @@ fn denial_during_hold(_: &mut Ctx) -> Res {
             .map_err(|e| format!("{e:?}"))?;
     }
     ensure!(
-        agent.answers_within(Duration::from_secs(3)),
+        agent.answers_within(patience(Duration::from_secs(3))),
         "it still waits after the denial"
     );
     expect_errno("the denied write", agent.answer()?.0, libc::EACCES)?;
