@@ -32,6 +32,7 @@ linux=$build/linux$suffix
 module=$build/module$suffix
 target=$build/target$suffix
 initramfs=$build/initramfs$suffix
+debug=$build/debug-kernel$suffix
 log=$build/log$suffix
 stamp=$build/stamp$suffix
 
@@ -41,9 +42,10 @@ in_linux=$in_build/linux$suffix
 in_module=$in_build/module$suffix
 in_target=$in_build/target$suffix
 in_initramfs=$in_build/initramfs$suffix
+in_debug=$in_build/debug-kernel$suffix
 
 # Kernels this version of TCP-LSM has been run on.
-tried_kernels='7.3.4+deb13-cloud-amd64'
+tried_kernels='7.3.4+deb13-cloud-amd64 7.3.4-tcp-debug'
 
 die() {
 	echo "error: $*" >&2
@@ -55,6 +57,12 @@ kernel_release() {
 	[ -s "$root/kernel-release" ] ||
 		die "no kernel in the build root yet; run 'make kernel' first"
 	cat "$root/kernel-release"
+}
+
+# The release of the debug kernel (scripts/steps/debug-kernel).
+debug_release() {
+	cat "$debug/include/config/kernel.release" 2>/dev/null ||
+		die "there is no debug kernel in $debug yet; run 'make debug' first"
 }
 
 need_root() {
