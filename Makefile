@@ -14,14 +14,15 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
-.PHONY: help all root kernel metadata modules userland initramfs run test simulate bench bench-check shell \
-	install uninstall clean distclean
+.PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench bench-check \
+	shell install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         play the main scenario in a virtual machine'
 	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
+	@echo 'make test-debug  the guest tests on a kernel with KASAN, lockdep and more, which this builds'
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
@@ -52,6 +53,9 @@ kernel metadata userland initramfs:
 modules:
 	@scripts/modules
 
+debug: all
+	@scripts/build debug-module
+
 run: all
 	@qemu/story
 
@@ -60,6 +64,9 @@ shell: all
 
 test: all
 	@scripts/test $(PARTS)
+
+test-debug: debug
+	@scripts/test debug
 
 simulate: root
 	@scripts/simulate --out Documentation
