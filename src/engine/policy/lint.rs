@@ -116,7 +116,8 @@ impl Policy {
             if !restricts || rule.ops & Op::FileWrite.bit() == 0 {
                 continue;
             }
-            let mut open = CHANGES & !rule.ops;
+            let mut open = CHANGES;
+            // The rule itself is one of those that close something.
             for other in &self.rules {
                 let concerns = other.object.is_none_or(|other| other == object);
                 if concerns && other.action != Action::Allow && self.meets(rule, other) {
