@@ -19,6 +19,10 @@ use engine::clock::{
     NO_HEAD,
     SLOTS, //
 };
+use engine::event::{
+    Kind,
+    Payload, //
+};
 use engine::limits::CLOCK_LEAP;
 use engine::refusal::Refusal;
 use engine::wire::{
@@ -111,6 +115,79 @@ fn encoding_is_sparse_and_ordered() {
         clock(&[(3, 2), (0, 1)]).encode(&mut Writer::new(&mut buf)),
         Err(Error::NoSpace)
     );
+}
+
+#[test]
+fn a_counted_clock_has_its_number_of_entries_first() {
+    let mut buf = [0; 22];
+    let mut out = Writer::new(&mut buf);
+    clock(&[(3, 2), (0, 1)]).put(&mut out).unwrap();
+    let wanted = "0002".to_owned() + "00000000000000000001" + "00030000000000000002";
+    assert_eq!(hex(out.written()), wanted);
+    for len in 0..22 {
+        assert_eq!(
+            clock(&[(3, 2), (0, 1)]).put(&mut Writer::new(&mut buf[..len])),
+            Err(Error::NoSpace)
+        );
+    }
+    // The same of a clock that stands in an event.
+    let bytes = entries(&[(0, 1), (3, 2)]);
+    let claimed = ClaimedClock::decode(&bytes).unwrap();
+    let len = Payload::Clock(claimed).encode(&mut buf).unwrap();
+    assert_eq!(hex(&buf[..len]), wanted);
+    assert_eq!(
+        Payload::decode(Kind::Clock, &buf),
+        Ok(Payload::Clock(claimed))
+    );
+}
+
+#[test]
+fn no_clock_has_more_entries_than_slots() {
+    let with = |count: u16| {
+        let list: Vec<_> = (0..count).map(|slot| (slot, 1)).collect();
+        let bytes = [&count.to_be_bytes()[..], &entries(&list)].concat();
+        Payload::decode(Kind::Clock, &bytes).map(|_| ())
+    };
+    assert_eq!(with(129), Ok(()));
+    assert_eq!(with(130), Err(Error::Field("clock entries")));
+    // It is told before the entries are looked for.
+    assert_eq!(
+        Payload::decode(Kind::Clock, &[0, 130]),
+        Err(Error::Field("clock entries"))
+    );
+    assert_eq!(Payload::decode(Kind::Clock, &[0, 129]), Err(Error::Short));
+}
+
+/// Whether one clock exceeds another, both as they stand in votes.
+fn exceeds(one: &[(u16, u64)], other: &[(u16, u64)]) -> bool {
+    let (one, other) = (entries(one), entries(other));
+    let decode = |bytes| ClaimedClock::decode(bytes).unwrap();
+    decode(&one).exceeds(&decode(&other))
+}
+
+#[test]
+fn a_clock_exceeds_another_in_any_entry() {
+    for (one, other, wanted) in [
+        // Both without gaps.
+        (&[(0, 2), (1, 2)][..], &[(0, 2), (1, 2)][..], false),
+        (&[(0, 1), (1, 1)], &[(0, 2), (1, 2)], false),
+        (&[(0, 3), (1, 1)], &[(0, 2), (1, 2)], true),
+        (&[(0, 1), (1, 3)], &[(0, 2), (1, 2)], true),
+        (&[(0, 1), (1, 1)], &[(0, 2)], true),
+        (&[(0, 1)], &[(0, 2), (1, 1)], false),
+        // With gaps in one of them, and in both.
+        (&[(0, 2), (2, 2)], &[(0, 2), (1, 2), (2, 2)], false),
+        (&[(0, 2), (2, 3)], &[(0, 2), (1, 2), (2, 2)], true),
+        (&[(0, 2), (1, 1), (2, 2)], &[(0, 2), (2, 2)], true),
+        (&[(2, 2)], &[(1, 9), (3, 9)], true),
+        (&[(2, 2)], &[(1, 9), (2, 2), (3, 9)], false),
+        (&[(2, 2)], &[(1, 9)], true),
+        (&[(2, 2)], &[], true),
+        (&[], &[(2, 2)], false),
+        (&[], &[], false),
+    ] {
+        assert_eq!(exceeds(one, other), wanted, "{one:?} and {other:?}");
+    }
 }
 
 #[test]
@@ -233,6 +310,20 @@ fn each_rule_has_its_refusal() {
         judge(&[(0, 21), (1, 5), (2, 6), (3, 2)]),
         Err(Refusal::ClockUnseen)
     );
+}
+
+#[test]
+fn a_claim_without_gaps_may_have_more_slots_than_the_clocks() {
+    let last = clock(&[(0, 10), (1, 3), (2, 5)]);
+    let node = clock(&[(0, 20), (1, 4), (2, 5), (3, 1), (4, 1)]);
+    let judge = |claim: &[(u16, u64)]| {
+        let bytes = entries(claim);
+        check_vote(&ClaimedClock::decode(&bytes).unwrap(), 2, &last, &node, 15)
+    };
+    let mut claim = vec![(0, 15), (1, 3), (2, 6), (3, 1), (4, 1)];
+    assert_eq!(judge(&claim), Ok(Timing::Now));
+    claim.push((5, 1));
+    assert_eq!(judge(&claim), Ok(Timing::Early));
 }
 
 #[test]
@@ -419,6 +510,13 @@ proptest! {
         let mut b = Clock::new();
         b.decode(&bytes).unwrap();
         prop_assert_eq!(a, b);
+    }
+
+    #[test]
+    fn claims_are_compared_entry_by_entry(a in any_clock(), b in any_clock()) {
+        let (one, other) = (encode(&a), encode(&b));
+        let decode = |bytes| ClaimedClock::decode(bytes).unwrap();
+        prop_assert_eq!(decode(&one).exceeds(&decode(&other)), !b.dominates(&a));
     }
 
     #[test]
