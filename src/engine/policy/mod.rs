@@ -90,10 +90,10 @@ impl ClassId {
 
     /// Returns the class as a set of one; 0 for [`ClassId::UNKNOWN`].
     const fn bit(self) -> u64 {
-        if self.index() < limits::CLASSES {
-            1 << self.0
-        } else {
-            0
+        // CAST: Widening; `u32::from` is not `const`.
+        match 1u64.checked_shl(self.0 as u32) {
+            Some(bit) => bit,
+            None => 0,
         }
     }
 }
@@ -222,14 +222,13 @@ impl Action {
         }
     }
 
-    /// Returns a number that is greater for a stricter action.
-    const fn strictness(self) -> u32 {
+    /// Returns a rank and a threshold that, in this order, are greater for a stricter action.
+    const fn strictness(self) -> (u8, u16) {
         match self {
-            Self::Allow => 0,
-            Self::Audit => 1,
-            // CAST: Widening; `u32::from` is not `const`.
-            Self::Quorum(terms) => 2 + terms.threshold_bp as u32,
-            Self::Deny => u32::MAX,
+            Self::Allow => (0, 0),
+            Self::Audit => (1, 0),
+            Self::Quorum(terms) => (2, terms.threshold_bp),
+            Self::Deny => (3, 0),
         }
     }
 }

@@ -6,12 +6,14 @@ use engine::{
     limits,
     op::Op,
     policy::{
+        Action,
         ErrorKind,
         Excerpt,
         Key,
         ParseError,
         Policy,
-        Statement, //
+        Statement,
+        Terms, //
     },
     vec::NoMemory, //
 };
@@ -723,6 +725,114 @@ fn messages_start_with_the_place_and_the_essential() {
     let error = refused(around(&format!("op=EXEC x{long}=1")));
     let cut = format!("4:9: unknown key \"x{}...\";", "\u{e9}".repeat(15));
     assert!(error.to_string().starts_with(&cut), "{error}");
+}
+
+#[test]
+fn messages_name_the_key_and_its_range() {
+    let percent = |statement: &str| refused(around(statement)).kind.to_string();
+    for (key, range) in [
+        ("floor", "50.01% to 100%"),
+        ("ceiling", "50.01% to 100%"),
+        ("raise", "0% to 49.99%"),
+        ("missing", "0.01% to 100%"),
+        ("jitter", "0% to 100%"),
+    ] {
+        assert_eq!(
+            percent(&format!("adaptive {key}=101%")),
+            format!("{key} must be {range}, with at most two decimals")
+        );
+    }
+    for (key, range) in [
+        ("silence", "1s to 24h"),
+        ("within", "1s to 1h"),
+        ("quiet", "1s to 24h"),
+    ] {
+        assert_eq!(
+            percent(&format!("adaptive {key}=0s")),
+            format!("{key} must be {range}: a number and s, m or h")
+        );
+    }
+    assert_eq!(
+        percent("op=EXEC action=QUORUM hold=11m"),
+        "hold must be 0s to 10m: a number and s, m or h"
+    );
+    assert_eq!(
+        percent("adaptive floor=80.5% ceiling=80.05%"),
+        "ceiling is below the floor, 80.50%"
+    );
+    assert_eq!(
+        percent("adaptive floor=66.67%\nop=BPF action=QUORUM threshold=66%"),
+        "threshold is below the floor of this policy, 66.67%"
+    );
+    for (statement, text) in [
+        ("op=EXEC", "action= is missing"),
+        ("op=EXEC uid=1 uid=2", "uid stands twice in this statement"),
+        ("op=EXEC path=", "path= has no value"),
+        ("op=EXEC,", "op= has an empty item in its list"),
+        (
+            "op=EXEC action=DENY ttl=1s",
+            "ttl is an option of action=QUORUM only",
+        ),
+        ("op=BPF path=/x", "BPF does not take path="),
+        (
+            "op=MODE class=a",
+            "a governance operation does not take class=, only uid=",
+        ),
+    ] {
+        assert_eq!(percent(statement), text);
+    }
+    // A key takes a width, as in a table.
+    assert_eq!(format!("{:>6}|", Key::Uid), "   uid|");
+}
+
+#[test]
+fn a_word_is_cut_when_it_is_longer_than_a_name() {
+    for (len, end) in [
+        (0, ""),
+        (1, ""),
+        (31, ""),
+        (32, ""),
+        (33, "..."),
+        (99, "..."),
+    ] {
+        let kept = "x".repeat(len.min(32));
+        let shown = Excerpt::new("x".repeat(len).as_bytes()).to_string();
+        assert_eq!(shown, format!("\"{kept}{end}\""));
+    }
+}
+
+/// The paths that a policy with this rule names.
+fn paths(rule: &str) -> Vec<String> {
+    let policy = Policy::parse(around(rule).as_bytes()).unwrap();
+    let paths = policy.objects().iter();
+    paths
+        .map(|object| object.path(&policy).to_owned())
+        .collect()
+}
+
+#[test]
+fn a_backslash_is_special_in_quotes_only() {
+    assert_eq!(paths(r"op=EXEC path=/a\b\\c action=DENY"), [r"/a\b\\c"]);
+    assert_eq!(paths(r#"op=EXEC path="/a b" action=DENY"#), ["/a b"]);
+    assert_eq!(
+        paths(r#"op=EXEC path="/\\\"\\\\" action=DENY"#),
+        [r#"/\"\\"#]
+    );
+}
+
+#[test]
+fn a_threshold_and_a_ceiling_may_be_the_floor() {
+    let text =
+        around("adaptive floor=66.67% ceiling=66.67%\nop=BPF action=QUORUM threshold=66.67%");
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    let adaptive = policy.adaptive();
+    assert_eq!((adaptive.floor_bp, adaptive.ceiling_bp), (6667, 6667));
+    let actions: Vec<Action> = policy.rules().map(|rule| rule.action).collect();
+    let terms = Terms {
+        threshold_bp: 6667,
+        ..Terms::DEFAULT
+    };
+    assert_eq!(actions, [Action::Quorum(terms)]);
 }
 
 #[test]

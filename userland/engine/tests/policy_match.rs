@@ -51,8 +51,9 @@ const PLAIN_OPS: [Op; 6] = [
     Op::Userns,
 ];
 /// Prefixes, each with the addresses of `ADDRESSES` that it holds.
-const PREFIXES: [(&str, &[usize]); 9] = [
+const PREFIXES: [(&str, &[usize]); 10] = [
     ("10.0.0.0/8", &[0, 1, 2]),
+    ("192.0.0.0/8", &[3]),
     ("10.1.0.0/16", &[1, 2]),
     ("10.1.2.3", &[2]),
     ("0.0.0.0/0", &[0, 1, 2, 3]),
@@ -577,6 +578,10 @@ fn what_a_policy_says_of_itself() {
     assert!(!policy.may_start(ClassId::UNKNOWN, a) && !policy.may_start(a, ClassId::UNKNOWN));
     assert_eq!(policy.class_name(ClassId::UNKNOWN), "");
     assert_eq!(policy.class_line(ClassId::UNKNOWN), 0);
+    assert_eq!((policy.class_name(a), policy.class_name(b)), ("a", "b"));
+    let etc = policy.object(find(&policy, "/etc")).unwrap();
+    assert_eq!((etc.path(&policy), etc.line, etc.column), ("/etc", 7, 32));
+    assert!(policy.object(ObjectId(3)).is_none());
     let labels: Vec<_> = policy
         .labels()
         .map(|label| (label.class, label.agent, label.name, label.line))
@@ -658,6 +663,102 @@ fn what_a_policy_says_of_thresholds() {
 }
 
 #[test]
+fn a_class_has_a_number_below_the_limit() {
+    for index in 0..1000 {
+        let class = ClassId::new(index);
+        assert_eq!(class == ClassId::UNKNOWN, index >= 64, "{index}");
+        assert_eq!(class.index(), if index < 64 { index } else { 255 });
+    }
+}
+
+#[test]
+fn no_governance_is_simply_allowed() {
+    for op in Op::ALL {
+        for action in ["ALLOW", "AUDIT"] {
+            let text = format!(
+                "policy_name=p policy_version=1\nDEFAULT action=DENY\nop={op} action={action}\n"
+            );
+            assert_eq!(
+                Policy::parse(text.as_bytes()).is_err(),
+                GOVERNANCE_OPS.contains(&op),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_explanation_names_the_first_selector_that_does_not_match() {
+    let digest = "0".repeat(64);
+    let policy = parse(&format!(
+        "op=NET_SEND class=b action=DENY\n\
+         op=NET_SEND agent=y action=DENY\n\
+         op=NET_SEND uid=1 action=DENY\n\
+         op=NET_SEND addr=10.0.0.0/8 action=DENY\n\
+         op=NET_SEND port=1 action=DENY\n\
+         op=NET_SEND class=a,host action=AUDIT\n\
+         op=NET_SEND action=DENY\n\
+         op=EXEC path=/x action=DENY\n\
+         op=EXEC digest=sha256:{digest} action=DENY\n"
+    ));
+    let outcomes = |subject: &Subject<'_>, operation: &Operation<'_>| -> Vec<Outcome> {
+        let (_, considered) = policy.explain(subject, operation);
+        considered.iter().map(|rule| rule.outcome).collect()
+    };
+    let send = Operation {
+        op: Op::NetSend,
+        objects: &[],
+        address: Some((Address::from_v4([192, 0, 2, 1]), 80)),
+        digest: None,
+    };
+    let agent = Subject::agent(&policy, b"a", b"x", 0);
+    assert_eq!(
+        outcomes(&agent, &send),
+        [
+            Outcome::OtherClass,
+            Outcome::OtherAgent,
+            Outcome::OtherUid,
+            Outcome::OtherAddress,
+            Outcome::OtherPort,
+            Outcome::Decides,
+            Outcome::TooLate,
+        ]
+    );
+    let mut wanted = [Outcome::NoLabel; 7];
+    wanted[5] = Outcome::Decides;
+    assert_eq!(outcomes(&Subject::host(0), &send), wanted);
+    let exec = Operation {
+        op: Op::Exec,
+        address: None,
+        ..send
+    };
+    assert_eq!(
+        outcomes(&agent, &exec),
+        [Outcome::OtherPath, Outcome::OtherDigest]
+    );
+}
+
+#[test]
+fn outcomes_read_as_what_a_rule_does() {
+    for (outcome, text) in [
+        (Outcome::Decides, "decides"),
+        (Outcome::TooLate, "matches, but an earlier rule decides"),
+        (Outcome::OtherClass, "is for other classes"),
+        (Outcome::NoLabel, "is for agents, and the task has no label"),
+        (Outcome::OtherAgent, "is for another agent"),
+        (Outcome::OtherUid, "is for another user"),
+        (Outcome::OtherPath, "is for another path"),
+        (Outcome::OtherDigest, "is for content with another digest"),
+        (Outcome::OtherAddress, "is for other addresses"),
+        (Outcome::OtherPort, "is for other ports"),
+    ] {
+        assert_eq!(outcome.to_string(), text);
+        // It takes a width, as in a table.
+        assert_eq!(format!("{outcome:<40}|"), format!("{text:<40}|"));
+    }
+}
+
+#[test]
 fn objects_and_digests_out_of_range_are_survived() {
     let policy = parse("op=EXEC path=/etc action=ALLOW\n");
     let mut matcher = policy.matcher(&Subject::agent(&policy, b"a", b"x", 0), Op::Exec);
@@ -682,7 +783,11 @@ fn nobody_asks_for_what_cannot_matter() {
         let subject = Subject::agent(&policy, class, b"x", 0);
         policy.matcher(&subject, op)
     };
-    assert!(matcher(b"a", Op::Exec).wants_object());
+    let mut exec = matcher(b"a", Op::Exec);
+    assert!(exec.wants_object());
+    // The first rule with a path matches: no other one could come before it.
+    exec.object(find(&policy, "/bin"));
+    assert!(!exec.wants_object());
     assert!(!matcher(b"b", Op::Exec).wants_object());
     assert!(!matcher(b"gone", Op::Exec).wants_object());
     assert!(!matcher(b"a", Op::Bpf).wants_object());
