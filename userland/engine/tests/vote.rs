@@ -194,6 +194,8 @@ fn the_largest_record_fits() {
     let full: Vec<_> = (0..129).map(|slot| (slot, u64::MAX)).collect();
     let vote = signed(&key, 2, &REQUEST, Verdict::Deny, &full, "");
     assert_eq!(vote.len(), MAX_SIGNED);
+    // The longest vote, its signature with its length, and the longest reason.
+    assert_eq!((MAX_SIGNED, MAX_RECORD), (1446, 1446 + 2 + 72 + 256));
     let reason = "r".repeat(256);
     let bytes = record(&key, &vote, &reason);
     assert!(bytes.len() <= MAX_RECORD);
