@@ -327,6 +327,23 @@ fn a_claim_without_gaps_may_have_more_slots_than_the_clocks() {
 }
 
 #[test]
+fn a_cause_is_unseen_wherever_the_node_has_the_own_entry() {
+    let last = clock(&[(0, 10), (1, 3), (2, 5)]);
+    // The node has less, as much and more than the vote's own entry.
+    for own in 5..=7 {
+        let node = clock(&[(0, 20), (1, 4), (2, own)]);
+        for (claim, wanted) in [
+            (&[(0, 15), (1, 4), (2, 6)], Timing::Now),
+            (&[(0, 15), (1, 5), (2, 6)], Timing::Early),
+        ] {
+            let bytes = entries(claim);
+            let claimed = ClaimedClock::decode(&bytes).unwrap();
+            assert_eq!(check_vote(&claimed, 2, &last, &node, 15), Ok(wanted));
+        }
+    }
+}
+
+#[test]
 fn the_first_rule_that_fails_is_named() {
     assert_eq!(judge(&[]), Err(Refusal::ClockNotLater));
     assert_eq!(
