@@ -14,8 +14,8 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
-.PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench bench-check \
-	shell install uninstall clean distclean
+.PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
+	bench-check shell install uninstall clean distclean mutants
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
 	@echo 'make test-debug  the guest tests on a kernel with KASAN, lockdep and more, which this builds'
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
+	@echo 'make mutants     mistakes put into the engine, one at a time; writes Documentation/testing/mutation.rst'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make shell       a root shell in a guest with the module loaded'
@@ -70,6 +71,9 @@ test-debug: debug
 
 simulate: root
 	@scripts/simulate --out Documentation
+
+mutants:
+	@scripts/mutants
 
 bench:
 	@scripts/bench
