@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! See [`fuzz::chain`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::chain::run(data));
