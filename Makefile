@@ -15,7 +15,7 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
 .PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
-	bench-check shell install uninstall clean distclean mutants
+	bench-check shell install uninstall clean distclean mutants fuzz
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-debug  the guest tests on a kernel with KASAN, lockdep and more, which this builds'
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
 	@echo 'make mutants     mistakes put into the engine, one at a time; writes Documentation/testing/mutation.rst'
+	@echo 'make fuzz        FUZZ_RUNS (20000000) inputs through each fuzz target of the engine'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make shell       a root shell in a guest with the module loaded'
@@ -74,6 +75,8 @@ simulate: root
 
 mutants:
 	@scripts/mutants
+fuzz: root
+	@scripts/fuzz
 
 bench:
 	@scripts/bench

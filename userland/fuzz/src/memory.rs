@@ -31,7 +31,11 @@ struct Paper {
 
 impl Paper {
     fn view(&self) -> SignedVote<'_> {
-        SignedVote::decode(&self.signed, &self.signature).unwrap()
+        SignedVote {
+            signed: &self.signed,
+            vote: Vote::decode(&self.signed).unwrap(),
+            signature: &self.signature,
+        }
     }
 
     fn len(&self) -> usize {
@@ -70,9 +74,9 @@ struct Model<'a> {
 fn vote(input: &mut Input<'_>, own: u64) -> Paper {
     let kind = input.u8();
     let count = match kind & 7 {
-        0 => SLOTS,
+        0 if kind & 0x70 == 0 => SLOTS,
         1 => 40,
-        count => 2 + usize::from(count),
+        count => 3 + usize::from(count),
     };
     let mut entries = [0; SLOTS];
     entries[..count].fill(1 + u64::from(kind >> 6) * u64::from(input.u8() & 3));
@@ -81,7 +85,6 @@ fn vote(input: &mut Input<'_>, own: u64) -> Paper {
         entries[usize::from(input.u8()) % count] = input.number();
     }
     let request = [(kind >> 4) & 3; 32];
-    // Without an own entry, a vote is one of before.
     let clock = encode(&entries);
     let vote = Vote {
         node: &[0x11; 32],
@@ -99,7 +102,6 @@ fn vote(input: &mut Input<'_>, own: u64) -> Paper {
         clock: engine::clock::ClaimedClock::decode(&clock).unwrap(),
     };
     let mut out = [0; MAX_SIGNED];
-    // A clock without any entry makes no vote.
     let len = vote.encode_signed(&mut out).unwrap();
     let signature = if kind & 0x80 == 0 {
         vec![0x30, 6, 2, 1, 1, 2, 1, 1]
@@ -128,7 +130,7 @@ impl Model<'_> {
                 2 => {
                     // Many alike, to go round the ring.
                     let times = input.u8();
-                    let times = if times < 0xf4 { 1 + times % 3 } else { 50 };
+                    let times = if times < 0xfa { 1 + times % 3 } else { 50 };
                     let paper = vote(&mut input, own.saturating_add(1));
                     for step in 0..u64::from(times) {
                         let mut paper = paper.clone();
