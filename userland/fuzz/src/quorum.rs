@@ -49,7 +49,7 @@ fn electorate(input: &mut Input<'_>) -> (Electorate, [u32; SLOTS]) {
             0..=4 => {
                 let weight = weight(input);
                 let slot = electorate.next_slot();
-                let free = (1..=128u16).find(|slot| used >> (slot - 1) & 1 == 0);
+                let free = (1..=128u16).find(|slot| (used >> (slot - 1)) & 1 == 0);
                 assert_eq!(slot, free);
                 let fits = weight != 0 && total + u64::from(weight) <= MAX_TOTAL_WEIGHT;
                 assert_eq!(electorate.check_weight(weight).is_ok(), fits);

@@ -68,12 +68,9 @@ fn read(bytes: &[u8]) {
         Op::Validator | Op::Mode | Op::Unload | Op::Recover
     );
     assert_eq!(request.detail().is_some(), wanted);
-    assert_eq!(
-        request
-            .detail()
-            .is_none_or(|detail| detail.op() == request.binding.op),
-        true
-    );
+    assert!(request
+        .detail()
+        .is_none_or(|detail| detail.op() == request.binding.op));
     assert_eq!(request::binding(bytes), &bytes[request::BINDING_OFFSET..]);
     assert!(Request::decode(&bytes[..bytes.len() - 1]).is_err());
     retime(&request, bytes);

@@ -75,7 +75,7 @@ fn round_trip(record: &VoteRecord<'_>, bytes: &[u8]) {
 /// Puts the vote in a situation in which as many steps fail as `flaws` has bits.
 fn situation(record: &VoteRecord<'_>, flaws: u16) {
     let vote = &record.vote;
-    let flaw = |bit: u16| flaws >> bit & 1 != 0;
+    let flaw = |bit: u16| (flaws >> bit) & 1 != 0;
     let mut node = *vote.node;
     node[usize::from(vote.slot) % 32] ^= u8::from(flaw(0));
     // An epoch after the greatest is the first.

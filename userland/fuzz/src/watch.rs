@@ -301,10 +301,10 @@ impl Model<'_> {
         };
         let mut voted = [None; COUNT];
         for (place, member) in self.members.iter().enumerate() {
-            let Some(member) = member.filter(|_| mask >> place & 1 != 0) else {
+            let Some(member) = member.filter(|_| (mask >> place) & 1 != 0) else {
                 continue;
             };
-            let approves = approves >> place & 1 != 0;
+            let approves = (approves >> place) & 1 != 0;
             let verdict = if approves {
                 Verdict::Approve
             } else {
@@ -506,7 +506,7 @@ impl Model<'_> {
         }
         if self.members[0].is_some() && self.members[COUNT - 1].is_some() {
             let lowest = reputations.of(1).score.min(reputations.of(128).score);
-            assert_eq!(reputations.lowest(1 << 127 | 1), lowest);
+            assert_eq!(reputations.lowest((1 << 127) | 1), lowest);
         }
         // Nobody is there.
         if let Some(place) = self.members.iter().position(Option::is_none) {

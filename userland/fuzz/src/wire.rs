@@ -87,7 +87,7 @@ fn read(wanted: &[u8], steps: &[(usize, usize, Vec<u8>)]) {
     for (_, kind, bytes) in steps {
         let number = bytes
             .iter()
-            .fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+            .fold(0u64, |number, &byte| (number << 8) | u64::from(byte));
         match kind {
             0 => assert_eq!(reader.u8().map(u64::from), Ok(number)),
             1 => assert_eq!(reader.u16().map(u64::from), Ok(number)),
