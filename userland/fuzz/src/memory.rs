@@ -74,8 +74,8 @@ struct Model<'a> {
 fn vote(input: &mut Input<'_>, own: u64) -> Paper {
     let kind = input.u8();
     let count = match kind & 7 {
-        0 if kind & 0x70 == 0 => SLOTS,
-        1 => 40,
+        0 if kind & 0xf0 == 0xf0 => SLOTS,
+        1 if kind & 0x30 == 0 => 40,
         count => 3 + usize::from(count),
     };
     let mut entries = [0; SLOTS];
@@ -85,7 +85,7 @@ fn vote(input: &mut Input<'_>, own: u64) -> Paper {
         entries[usize::from(input.u8()) % count] = input.number();
     }
     let request = [(kind >> 4) & 3; 32];
-    let clock = encode(&entries);
+    let clock = encode(&entries[..count]);
     let vote = Vote {
         node: &[0x11; 32],
         epoch: 1,
