@@ -44,7 +44,7 @@ const LSM_MAC: u32 = 27;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// `r0 = 0; exit`
-const PROGRAM: [u64; 2] = [0xb7, 0x95];
+pub(crate) const NOTHING: [u64; 2] = [0xb7, 0x95];
 
 /// What `PROG_LOAD` reads, up to the last member that matters here.
 #[repr(C)]
@@ -97,14 +97,19 @@ fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
 }
 
 /// A program on one hook; it is detached when this is dropped.
-struct Program {
+pub(crate) struct Program {
     hook: &'static str,
     program: OwnedFd,
     _link: OwnedFd,
 }
 
 impl Program {
-    fn attach(btf: &Btf<'_>, hook: &'static str) -> Res<Self> {
+    /// Attaches the program that these instructions are; `flags` are those of its loading.
+    ///
+    /// # Errors
+    ///
+    /// The kernel lacks the hook, or refuses the program, or to attach it.
+    pub(crate) fn attach(btf: &Btf<'_>, hook: &'static str, code: &[u64], flags: u32) -> Res<Self> {
         let id = btf
             .function(&format!("bpf_lsm_{hook}"))
             .ok_or_else(|| format!("bpf: the kernel has no hook {hook}"))?;
@@ -113,9 +118,10 @@ impl Program {
             PROG_LOAD,
             &Load {
                 prog_type: PROG_TYPE_LSM,
-                insn_cnt: 2,
-                insns: PROGRAM.as_ptr().expose_provenance() as u64,
+                insn_cnt: u32::try_from(code.len()).unwrap_or(0),
+                insns: code.as_ptr().expose_provenance() as u64,
                 license: c"GPL".as_ptr().expose_provenance() as u64,
+                prog_flags: flags,
                 expected_attach_type: LSM_MAC,
                 attach_btf_id: id,
                 ..Load::default()
@@ -139,7 +145,7 @@ impl Program {
     }
 
     /// How often it has run while the kernel counted.
-    fn runs(&self) -> Res<u64> {
+    pub(crate) fn runs(&self) -> Res<u64> {
         let path = format!("/proc/self/fdinfo/{}", self.program.as_raw_fd());
         let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         field(&text, "run_cnt").ok_or_else(|| format!("{path} has no run_cnt"))
@@ -161,7 +167,7 @@ impl Programs {
         let btf = Btf::parse(&types).ok_or_else(|| format!("{path} is not BTF"))?;
         let programs: Res<_> = HOOKS
             .iter()
-            .map(|hook| Program::attach(&btf, hook))
+            .map(|hook| Program::attach(&btf, hook, &NOTHING, 0))
             .collect();
         Ok(Self(programs?))
     }
