@@ -181,7 +181,7 @@ impl Node {
         };
         for _ in 0..ATTEMPTS {
             let step = match self.step(actor, query, deadline, content, judged) {
-                Ok(Step::Digest) => query.digest().map(|digest| {
+                Ok(Step::Digest) => query.digest(|| self.is_stopping()).map(|digest| {
                     content = Some(digest);
                     Step::Again
                 }),

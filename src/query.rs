@@ -139,19 +139,20 @@ impl<'a> Query<'a> {
 
     /// Digest and length of the content.
     ///
-    /// Context: sleeps for a file, for as long as its file system likes.
+    /// Context: sleeps for a file, for as long as its file system likes, but gives up soon after
+    /// `is_stopping`: unloading waits for it.
     ///
     /// # Errors
     ///
     /// `EFBIG` beyond [`limits::CONTENT`], `EACCES` for a file system that may answer the next read
-    /// differently (FUSE), `ENOMEM`, and those of reading the file.
-    pub(crate) fn digest(&self) -> Result<Option<Fingerprint>> {
+    /// differently (FUSE), `EINTR` once `is_stopping`, `ENOMEM`, and those of reading the file.
+    pub(crate) fn digest(&self, is_stopping: impl Fn() -> bool) -> Result<Option<Fingerprint>> {
         match self.content {
             Content::None => Ok(None),
             Content::Bytes(bytes) if bytes.len() as u64 > limits::CONTENT => Err(EFBIG),
             Content::Bytes(bytes) => Ok(Some((sha256::digest(&[bytes]), bytes.len() as u64))),
             Content::File(file) if file.is_unverifiable() => Err(EACCES),
-            Content::File(file) => file_digest(file).map(Some),
+            Content::File(file) => file_digest(file, is_stopping).map(Some),
         }
     }
 }
@@ -160,11 +161,14 @@ impl<'a> Query<'a> {
 const CHUNK: usize = 32 << 10;
 
 /// Digest and length of a file's content.
-fn file_digest(file: &File) -> Result<Fingerprint> {
+fn file_digest(file: &File, is_stopping: impl Fn() -> bool) -> Result<Fingerprint> {
     let mut chunk = KVVec::from_elem(0, CHUNK, GFP_KERNEL)?;
     let mut digest = Sha256::new();
     let mut offset = 0;
     loop {
+        if is_stopping() {
+            return Err(EINTR);
+        }
         let len = file.read_at(&mut chunk, offset)?;
         if len == 0 {
             return Ok((digest.finish(), offset));
