@@ -10,12 +10,15 @@ KERNEL ?= backports
 # Where `make install` puts the programs; DESTDIR goes before every path.
 PREFIX ?= /usr/local
 
+# How often make lifecycle loads the module.
+LIFECYCLE_CYCLES ?= 1000
+
 export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
 .PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
-	bench-check shell install uninstall clean distclean mutants fuzz
+	bench-check shell install uninstall clean distclean mutants fuzz lifecycle
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -26,6 +29,7 @@ help:
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
 	@echo 'make mutants     mistakes put into the engine, one at a time; writes Documentation/testing/mutation.rst'
 	@echo 'make fuzz        FUZZ_RUNS (20000000) inputs through each fuzz target of the engine'
+	@echo 'make lifecycle   LIFECYCLE_CYCLES=1000 loads and unloads of the module under load'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make shell       a root shell in a guest with the module loaded'
@@ -77,6 +81,9 @@ mutants:
 	@scripts/mutants
 fuzz: root
 	@scripts/fuzz
+lifecycle: all
+	@qemu/run.sh --no-tty --no-load --mem 2048 --timeout 28800 -- \
+		'LIFECYCLE_CYCLES=$(LIFECYCLE_CYCLES) guest-tests lifecycle'
 
 bench:
 	@scripts/bench

@@ -343,6 +343,13 @@ impl Child {
         })
     }
 
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) -> Result<Ended, String> {
+        // SAFETY: The pid is of our own child that nobody has waited for.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        self.wait_inner()
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Result<Ended, String> {
         self.wait_inner()

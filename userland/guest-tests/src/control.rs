@@ -1223,28 +1223,8 @@ fn unload(_: &mut Ctx) -> Res {
             0,
         )
     })?;
-    // Nothing is left: not a file, not a family, not a hook; the agent is an ordinary task.
-    ensure!(
-        fs::metadata(stage::SECURITYFS).is_err(),
-        "the securityfs directory is still there"
-    );
-    ensure!(
-        !stage::content("/proc/modules")?
-            .lines()
-            .any(|line| line.starts_with("tcp_lsm ")),
-        "the module is still listed"
-    );
-    ensure!(stage::open().is_err(), "the netlink family is still there");
-    let functions = stage::content("/sys/kernel/tracing/enabled_functions")?;
-    ensure!(
-        !functions.contains("tcp_lsm"),
-        "hooks are still attached:\n{functions}"
-    );
-    let events = stage::content("/sys/kernel/tracing/available_events")?;
-    ensure!(
-        !events.contains("tcp_lsm"),
-        "tracepoints are still registered"
-    );
+    // Nothing is left, and the agent is an ordinary task.
+    stage::no_trace()?;
     agent.expect(0, &["append", &path])?;
     // Loaded again it is the same node, locked until it gets its past back; agents and votes of its last life are
     // nothing to it.

@@ -84,7 +84,12 @@ pub fn patience(stock: Duration) -> Duration {
 pub struct Ctx {
     /// An empty directory on tmpfs, removed after the test.
     pub scratch: PathBuf,
+    /// To the runner.
+    runner: Option<UnixStream>,
 }
+
+/// What [`Ctx::progress`] sends.
+const PROGRESS: u8 = 0;
 
 /// The errno of a result, 0 for success.
 pub fn errno_of<T>(result: &io::Result<T>) -> i32 {
@@ -249,6 +254,13 @@ pub fn fact_text(request: &Request, tag: u16) -> String {
 }
 
 impl Ctx {
+    /// Says that the test goes on: its time begins anew.
+    pub fn progress(&self) {
+        if let Some(mut runner) = self.runner.as_ref() {
+            let _ = runner.write_all(&[PROGRESS]);
+        }
+    }
+
     /// A path in the scratch directory.
     pub fn path(&self, name: &str) -> String {
         self.scratch.join(name).to_string_lossy().into_owned()
@@ -537,6 +549,7 @@ fn run_one(test: &Test) -> Result<(), String> {
             fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
             let mut ctx = Ctx {
                 scratch: scratch.clone(),
+                runner: theirs.try_clone().ok(),
             };
             (test.run)(&mut ctx)
         }));
@@ -558,14 +571,18 @@ fn run_one(test: &Test) -> Result<(), String> {
     }
     drop(theirs);
     let _ = ours.set_read_timeout(Some(Duration::from_millis(200)));
-    let start = Instant::now();
+    let mut start = Instant::now();
     let mut text = String::new();
     let mut buffer = [0u8; 4096];
     let verdict = loop {
         match ours.read(&mut buffer) {
             Ok(0) => break None,
+            Ok(got) if buffer[..got].iter().all(|byte| *byte == PROGRESS) => {
+                start = Instant::now();
+            }
             Ok(got) => {
                 text.push_str(&String::from_utf8_lossy(&buffer[..got]));
+                text.retain(|c| c != char::from(PROGRESS));
                 let mut status = 0;
                 // SAFETY: `status` outlives the call. A test that has reported ends at once.
                 unsafe { libc::waitpid(pid, &mut status, 0) };

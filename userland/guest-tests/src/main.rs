@@ -13,6 +13,10 @@
 
 mod agent;
 mod attest;
+#[path = "../../bench/src/bpf.rs"]
+mod bpf;
+#[path = "../../bench/src/btf.rs"]
+mod btf;
 mod byzantine;
 mod client;
 mod control;
@@ -21,16 +25,20 @@ mod harness;
 mod hooks;
 mod keys;
 mod labels;
+mod lifecycle;
 mod policy;
 mod recall;
 mod resources;
 mod stage;
 mod state;
 mod stress;
+#[path = "../../bench/src/sys.rs"]
+mod sys;
 mod votes;
 mod worker;
 
 use harness::Group;
+use stage::Res;
 use std::process::ExitCode;
 
 /// All groups, in the order in which the runner boots them.
@@ -137,6 +145,11 @@ const GROUPS: &[Group] = &[
         // The guest is far busier than its processors are fast: lack of progress is no fault of the kernel's.
         boot: "--timeout 900 --mem 4096 --append rcupdate.rcu_cpu_stall_timeout=200",
         tests: &[stress::TESTS],
+    },
+    Group {
+        name: "lifecycle",
+        boot: "--no-load --timeout 1800",
+        tests: lifecycle::TESTS,
     },
 ];
 

@@ -181,7 +181,7 @@ fn agent_that(ctx: &Ctx, act: impl Fn(i64) -> i32) -> Res<Child> {
 }
 
 /// Keeps the calling process on one processor: the errno.
-fn pin(cpu: usize) -> i32 {
+pub fn pin(cpu: usize) -> i32 {
     // SAFETY: All zeroes is an empty set, which outlives the calls.
     unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();

@@ -642,6 +642,31 @@ pub(crate) fn sealed(count: u32, name: &str, body: &str) -> Res {
     Ok(())
 }
 
+/// Fails if the module is there, or has left anything behind: a file, a family, a hook.
+pub(crate) fn no_trace() -> Res {
+    for path in [SECURITYFS, "/sys/module/tcp_lsm"] {
+        ensure!(!Path::new(path).exists(), "{path} is still there");
+    }
+    ensure!(
+        !content("/proc/modules")?
+            .lines()
+            .any(|line| line.starts_with("tcp_lsm ")),
+        "the module is still listed"
+    );
+    ensure!(open().is_err(), "the netlink family is still there");
+    let functions = content("/sys/kernel/tracing/enabled_functions")?;
+    ensure!(
+        !functions.contains("tcp_lsm"),
+        "hooks are still attached:\n{functions}"
+    );
+    let events = content("/sys/kernel/tracing/available_events")?;
+    ensure!(
+        !events.contains("tcp_lsm"),
+        "tracepoints are still registered"
+    );
+    Ok(())
+}
+
 // --- requests -------------------------------------------------------------------------------------
 
 /// A request as the node shows it.

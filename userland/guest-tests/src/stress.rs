@@ -61,7 +61,8 @@ const STRESSORS: &[&[&str]] = &[
     &["--chmod", "1"],
 ];
 
-fn variable(name: &str, default: u64) -> u64 {
+/// The number in a variable of the environment.
+pub(crate) fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -95,7 +96,7 @@ fn prepare() -> Res {
 }
 
 /// Gives back what caches keep for later.
-fn shrink_caches() {
+pub(crate) fn shrink_caches() {
     let _ = fs::write("/proc/sys/vm/drop_caches", "3");
     if let Ok(caches) = fs::read_dir("/sys/kernel/slab") {
         for cache in caches.flatten() {
@@ -105,7 +106,7 @@ fn shrink_caches() {
 }
 
 /// Memory of the kernel's own objects that cannot be reclaimed, in KiB.
-fn slab() -> Res<u64> {
+pub(crate) fn slab() -> Res<u64> {
     shrink_caches();
     let text = stage::content("/proc/meminfo")?;
     text.lines()
@@ -120,7 +121,7 @@ fn slab() -> Res<u64> {
 }
 
 /// How many KiB each cache of the kernel's allocator has in use.
-fn caches() -> BTreeMap<String, u64> {
+pub(crate) fn caches() -> BTreeMap<String, u64> {
     let text = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
     text.lines()
         .filter_map(|line| {
@@ -134,7 +135,7 @@ fn caches() -> BTreeMap<String, u64> {
 }
 
 /// The caches that have grown most, for the message of a leak.
-fn growth(before: &BTreeMap<String, u64>) -> String {
+pub(crate) fn growth(before: &BTreeMap<String, u64>) -> String {
     let mut grown: Vec<_> = caches()
         .into_iter()
         .map(|(name, now)| {

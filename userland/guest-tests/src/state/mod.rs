@@ -71,7 +71,7 @@ fn body() -> Res<String> {
 // --- the module -----------------------------------------------------------------------------------
 
 /// Loads the module; the errno.
-fn insert(parameters: &str) -> Res<i32> {
+pub(crate) fn insert(parameters: &str) -> Res<i32> {
     let release = stage::content("/proc/sys/kernel/osrelease")?;
     let path = format!("/usr/lib/modules/{}/updates/tcp_lsm.ko", release.trim());
     let file = File::open(&path).map_err(|e| format!("{path}: {e}"))?;
@@ -93,8 +93,24 @@ pub(crate) fn load(parameters: &str) -> Res {
     expect_errno("loading the module", insert(parameters)?, 0)
 }
 
+/// Loads the module as [`load`], three times at most: on a busy host the TPM may not answer in time. A load that fails for
+/// that leaves nothing.
+pub(crate) fn load_patiently(parameters: &str) -> Res {
+    for _ in 0..2 {
+        match insert(parameters)? {
+            0 => return Ok(()),
+            libc::EIO => {
+                stage::no_trace()?;
+                println!("the TPM did not answer in time: loading once more");
+            }
+            errno => return expect_errno("loading the module", errno, 0),
+        }
+    }
+    load(parameters)
+}
+
 /// Unloads the module, with the votes of all that are enrolled when it is sealed.
-fn unload() -> Res {
+pub(crate) fn unload() -> Res {
     if fs::metadata(stage::SECURITYFS).is_err() {
         return Ok(());
     }
