@@ -10,15 +10,16 @@ KERNEL ?= backports
 # Where `make install` puts the programs; DESTDIR goes before every path.
 PREFIX ?= /usr/local
 
-# How often make lifecycle loads the module.
+# How often make lifecycle loads the module, and how many rounds make races plays.
 LIFECYCLE_CYCLES ?= 1000
+RACE_ROUNDS ?= 300
 
 export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
 .PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
-	bench-check shell install uninstall clean distclean mutants fuzz lifecycle
+	bench-check shell install uninstall clean distclean mutants fuzz lifecycle races
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -30,6 +31,7 @@ help:
 	@echo 'make mutants     mistakes put into the engine, one at a time; writes Documentation/testing/mutation.rst'
 	@echo 'make fuzz        FUZZ_RUNS (20000000) inputs through each fuzz target of the engine'
 	@echo 'make lifecycle   LIFECYCLE_CYCLES=1000 loads and unloads of the module under load'
+	@echo 'make races       RACE_ROUNDS=300 rounds of every race, on four processors'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make shell       a root shell in a guest with the module loaded'
@@ -84,6 +86,10 @@ fuzz: root
 lifecycle: all
 	@qemu/run.sh --no-tty --no-load --mem 2048 --timeout 28800 -- \
 		'LIFECYCLE_CYCLES=$(LIFECYCLE_CYCLES) guest-tests lifecycle'
+
+races: all
+	@qemu/run.sh --no-tty --no-load --cpus 4 --mem 2048 --timeout 28800 -- \
+		'RACE_ROUNDS=$(RACE_ROUNDS) guest-tests races'
 
 bench:
 	@scripts/bench

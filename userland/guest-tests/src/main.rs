@@ -27,6 +27,7 @@ mod keys;
 mod labels;
 mod lifecycle;
 mod policy;
+mod races;
 mod recall;
 mod resources;
 mod stage;
@@ -150,6 +151,11 @@ const GROUPS: &[Group] = &[
         name: "lifecycle",
         boot: "--no-load --timeout 1800",
         tests: lifecycle::TESTS,
+    },
+    Group {
+        name: "races",
+        boot: "--no-load --cpus 4 --timeout 1800",
+        tests: races::TESTS,
     },
 ];
 
