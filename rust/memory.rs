@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/mmzone.h`](srctree/include/linux/mmzone.h)
 
+// The prototype of `src/bench/helpers.c`, which takes nothing and returns a number.
 extern "C" {
     /// See `src/bench/helpers.c`: it is no part of the module itself, so neither is a binding.
     fn tcp_bench_free_bytes() -> u64;
