@@ -19,7 +19,7 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
 .PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
-	bench-check shell install uninstall clean distclean mutants fuzz lifecycle races unsafe-review
+	bench-check shell install uninstall clean distclean mutants fuzz lifecycle races unsafe-review soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -34,6 +34,7 @@ help:
 	@echo 'make races       RACE_ROUNDS=300 rounds of every race, on four processors'
 	@echo 'make bench       what it costs, in instructions; writes $(BUILD)/bench.json, prints tables and targets'
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
+	@echo 'make soak        500 agents and 8 voting validators for SOAK_MINUTES (30): memory, verdicts, the log'
 	@echo 'make unsafe-review  writes Documentation/testing/unsafe.rst: unsafe code, why it is sound, its tests'
 	@echo 'make shell       a root shell in a guest with the module loaded'
 	@echo 'make all         the module, tcpctl and the guest, without running anything'
@@ -100,6 +101,9 @@ bench-check:
 
 unsafe-review: all
 	@scripts/unsafe-review
+
+soak: all
+	@scripts/soak
 
 install:
 	@scripts/install

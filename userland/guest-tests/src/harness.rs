@@ -64,6 +64,7 @@ pub struct Group {
 }
 
 /// How long one test may take on the stock kernel, seconds, beyond what `STRESS_SECONDS` asks for.
+/// How long one test may take, seconds, beyond what `STRESS_SECONDS` and `SOAK_MINUTES` ask for.
 const LIMIT_S: u64 = 60;
 
 /// How long one test may take.
@@ -78,6 +79,16 @@ fn limit() -> Duration {
 pub fn patience(stock: Duration) -> Duration {
     let times = std::env::var("TEST_SLOWDOWN").ok();
     stock * times.and_then(|text| text.parse().ok()).unwrap_or(1)
+    let number = |name: &str| {
+        let text = std::env::var(name).ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(0u64)
+    };
+    // A soak needs some minutes before and after.
+    let soak = match number("SOAK_MINUTES") {
+        0 => 0,
+        minutes => 60 * minutes + 900,
+    };
+    Duration::from_secs(LIMIT_S + 2 * number("STRESS_SECONDS") + soak)
 }
 
 /// What a test works with.

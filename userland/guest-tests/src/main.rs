@@ -30,6 +30,7 @@ mod policy;
 mod races;
 mod recall;
 mod resources;
+mod soak;
 mod stage;
 mod state;
 mod stress;
@@ -159,6 +160,13 @@ const GROUPS: &[Group] = &[
     },
 ];
 
+/// A group that takes too long for the runner: `make soak` boots it.
+const SOAK: Group = Group {
+    name: "soak",
+    boot: "--mem 4096",
+    tests: &[soak::TESTS],
+};
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
@@ -177,7 +185,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(name) => {
-            let Some(group) = GROUPS.iter().find(|group| group.name == name) else {
+            let Some(group) = GROUPS
+                .iter()
+                .chain([&SOAK])
+                .find(|group| group.name == name)
+            else {
                 eprintln!("no group {name}; see guest-tests --groups");
                 return ExitCode::from(2);
             };

@@ -691,6 +691,27 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// The request that an event of kind REQUEST tells of, as it was made.
+    pub(crate) fn of_event(event: &Event) -> Res<Self> {
+        let encoding = event.payload().to_vec();
+        let digest: [u8; 32] = Sha256::digest(&encoding).into();
+        ensure!(
+            digest == event.request,
+            "event {} has another request than it names",
+            event.number
+        );
+        Ok(Self {
+            id: digest,
+            encoding,
+            state: nl::OPEN,
+            approve: 0,
+            deny: 0,
+            total: 0,
+            threshold: 0,
+            quarantined: 0,
+        })
+    }
+
     fn from_reply(reply: &Reply) -> Res<Self> {
         let request = Self {
             id: reply

@@ -326,7 +326,8 @@ fn run(
     Ok(ends)
 }
 
-fn nothing_left() -> Res {
+/// Fails when a label or a request outlives the agents.
+pub(crate) fn nothing_left() -> Res {
     stage::eventually(Duration::from_secs(10), || {
         // A zombie keeps its label. SAFETY: No status is asked for; every agent has been waited for.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}

@@ -63,7 +63,8 @@ pub(crate) fn errno_of<T>(result: &io::Result<T>) -> i32 {
     }
 }
 
-fn pipe() -> Res<(OwnedFd, OwnedFd)> {
+/// A pipe: its reading and its writing end.
+pub(crate) fn pipe() -> Res<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for the two descriptors.
     let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
@@ -72,8 +73,20 @@ fn pipe() -> Res<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
+/// Whether there is something to read within a time.
+pub(crate) fn readable(fd: RawFd, limit: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `poll` is one element.
+    unsafe { libc::poll(&mut poll, 1, ms) == 1 }
+}
+
 /// Closes every descriptor but 0 to 2, which become /dev/null, and those to keep.
-fn close_others(keep: &[RawFd]) {
+pub(crate) fn close_others(keep: &[RawFd]) {
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")
         .map(|entries| {
             entries
@@ -104,7 +117,7 @@ fn close_others(keep: &[RawFd]) {
 }
 
 /// Becomes another user, with no group but its own and without capabilities.
-fn become_user(uid: u32) -> i32 {
+pub(crate) fn become_user(uid: u32) -> i32 {
     if uid == 0 {
         return 0;
     }
@@ -313,14 +326,7 @@ impl Agent {
 
     /// Whether an answer arrives within a time.
     pub(crate) fn answers_within(&self, limit: Duration) -> bool {
-        let mut poll = libc::pollfd {
-            fd: self.from.get_ref().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: `poll` is one element.
-        unsafe { libc::poll(&mut poll, 1, ms) == 1 }
+        readable(self.from.get_ref().as_raw_fd(), limit)
     }
 
     /// Does one operation: its error number and what it says.
