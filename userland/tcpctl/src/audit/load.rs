@@ -590,7 +590,10 @@ impl Load {
             }
             (Kind::Used, _) => {
                 counts.uses += 1;
-                self.leave = self.docket.spend(header)?;
+                // An agent may use a grant of its own before the change is made.
+                if let Some(wanted) = self.docket.spend(header)? {
+                    self.leave = Some(wanted);
+                }
                 if header.result == 0 {
                     self.due = Due::UsedUp(header.request);
                 }

@@ -528,6 +528,32 @@ fn a_policy_without_its_quorum_is_named() {
 }
 
 #[test]
+fn an_agent_may_use_a_grant_between_a_leave_and_its_change() {
+    let change = encode(&Payload::Policy {
+        version: 2,
+        digest: &sha256(POLICY_2.as_bytes()),
+        name: "builder",
+    });
+    let mut node = sealed();
+    let file = node.ask(b"/etc/hosts");
+    node.approve(&file);
+    let mut unasked = node.clone();
+    let policy = node.ask_policy(POLICY_2);
+    node.approve(&policy);
+    node.spend(&policy);
+    // Both its uses, on another processor.
+    node.spend(&file);
+    node.spend(&file);
+    node.anchored(Kind::Policy, 0, &change);
+    node.policy(POLICY_2);
+    good(&node.log);
+    // That use is no leave by itself.
+    unasked.spend(&file);
+    let staged = unasked.stage(Kind::Policy as u16, 0, &change);
+    bad(&unasked.log, staged, "not_granted");
+}
+
+#[test]
 fn other_governance_without_its_quorum_is_named() {
     let mut node = sealed();
     let number = node.record(node.header(Kind::Unpinned, 0), &[]);
