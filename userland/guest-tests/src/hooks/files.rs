@@ -435,16 +435,15 @@ fn setxattr(ctx: &mut Ctx) -> Result<(), String> {
     })
 }
 
-fn other_value_is_another_request(ctx: &mut Ctx) -> Result<(), String> {
-    let path = ctx.file("file", b"content")?;
-    ctx.worker_policy(&format!("op=FILE_ATTR path={path} action=QUORUM"))?;
-    let agent = ctx.stepper("a", |_, value| {
-        let byte = u8::try_from(value).unwrap_or(0);
-        i64::from(sys::with_path(&path, |path| {
-            // SAFETY: NUL-terminated strings and one byte.
-            unsafe { libc::setxattr(path, c"user.note".as_ptr(), (&raw const byte).cast(), 1, 0) }
-        }))
-    })?;
+/// With a grant for `act(1)`, which `rule` sends to a quorum, `act(2)` is another request; `act(1)` then succeeds.
+pub(super) fn other_is_another_request(
+    ctx: &Ctx,
+    rule: &str,
+    op: u16,
+    act: impl Fn(i64) -> i32,
+) -> Result<(), String> {
+    ctx.worker_policy(rule)?;
+    let agent = ctx.stepper("a", |_, value| i64::from(act(value)))?;
     let step = |what: &str, value, wanted| {
         expect_errno(
             what,
@@ -453,9 +452,29 @@ fn other_value_is_another_request(ctx: &mut Ctx) -> Result<(), String> {
         )
     };
     step("without votes", 1, libc::EACCES)?;
-    ctx.grant(&ctx.open_request(agent.agent, op::FILE_ATTR)?)?;
+    ctx.grant(&ctx.open_request(agent.agent, op)?)?;
     step("another value", 2, libc::EACCES)?;
     step("the granted value", 1, 0)
+}
+
+fn other_value_is_another_request(ctx: &mut Ctx) -> Result<(), String> {
+    let path = ctx.file("file", b"content")?;
+    let rule = format!("op=FILE_ATTR path={path} action=QUORUM");
+    other_is_another_request(ctx, &rule, op::FILE_ATTR, |value| {
+        let byte = u8::try_from(value).unwrap_or(0);
+        sys::with_path(&path, |path| {
+            // SAFETY: NUL-terminated strings and one byte.
+            unsafe { libc::setxattr(path, c"user.note".as_ptr(), (&raw const byte).cast(), 1, 0) }
+        })
+    })
+}
+
+fn other_list_is_another_request(ctx: &mut Ctx) -> Result<(), String> {
+    let path = ctx.file("file", b"content")?;
+    let rule = format!("op=FILE_ATTR path={path} action=QUORUM");
+    other_is_another_request(ctx, &rule, op::FILE_ATTR, |value| {
+        set_list(&path, &acl(1000 + u32::try_from(value).unwrap_or(0)))
+    })
 }
 
 fn removexattr(ctx: &mut Ctx) -> Result<(), String> {
@@ -477,11 +496,12 @@ fn removexattr(ctx: &mut Ctx) -> Result<(), String> {
 }
 
 /// An access control list with an entry for user 1000, as the kernel encodes it.
-fn acl() -> Vec<u8> {
+/// A list with an entry for that user.
+fn acl(user: u32) -> Vec<u8> {
     let mut list = 2u32.to_ne_bytes().to_vec();
     for (tag, permissions, id) in [
         (1u16, 6u16, u32::MAX),
-        (2, 6, 1000),
+        (2, 6, user),
         (4, 4, u32::MAX),
         (16, 6, u32::MAX),
         (32, 0, u32::MAX),
@@ -496,7 +516,10 @@ fn acl() -> Vec<u8> {
 const ACL: &std::ffi::CStr = c"system.posix_acl_access";
 
 fn set_acl(path: &str) -> i32 {
-    let list = acl();
+    set_list(path, &acl(1000))
+}
+
+fn set_list(path: &str, list: &[u8]) -> i32 {
     sys::with_path(path, |path| {
         // SAFETY: NUL-terminated strings; the pointer and the length describe `list`.
         unsafe { libc::setxattr(path, ACL.as_ptr(), list.as_ptr().cast(), list.len(), 0) }
@@ -613,6 +636,10 @@ pub const TESTS: &[Test] = &[
     ),
     Test::new("file_attr_removexattr", removexattr),
     Test::new("file_attr_access_control_list", access_control_list),
+    Test::new(
+        "file_attr_other_list_is_another_request",
+        other_list_is_another_request,
+    ),
     Test::new(
         "file_attr_access_control_list_removed",
         access_control_list_removed,

@@ -346,6 +346,14 @@ fn setgroups(ctx: &mut Ctx) -> Result<(), String> {
     Probe::new(op::SETUID, "", &act).all(ctx).map(drop)
 }
 
+fn other_groups(ctx: &mut Ctx) -> Result<(), String> {
+    super::files::other_is_another_request(ctx, "op=SETUID action=QUORUM", op::SETUID, |value| {
+        let groups = [1000, 1000 + u32::try_from(value).unwrap_or(0)];
+        // SAFETY: Two groups of the array.
+        as_child(|| sys::out(unsafe { libc::syscall(libc::SYS_setgroups, 2, groups.as_ptr()) }))
+    })
+}
+
 fn setuid_by_program(ctx: &mut Ctx) -> Result<(), String> {
     let path = program(ctx, "setuid-program")?;
     for directory in [ctx.path(""), "/tmp/guest-tests".to_owned()] {
@@ -411,6 +419,7 @@ pub const TESTS: &[Test] = &[
     Test::new("setuid_setfsuid", setfsuid),
     Test::new("setuid_setgid", setgid),
     Test::new("setuid_setgroups", setgroups),
+    Test::new("setuid_other_groups_are_another_request", other_groups),
     Test::new("setuid_by_program", setuid_by_program),
     Test::new("setuid_no_change", no_change_is_no_setuid),
 ];
