@@ -78,7 +78,10 @@ const SAMPLES: u32 = 10;
 /// The part of the run, in percent, in which tables and caches that only grow have grown.
 const WARM_UP: usize = 30;
 /// What may be lost in all, in KiB, whatever the length: caches differ by that much from one moment to another.
-const NOISE_KIB: f64 = 4096.0;
+const NOISE_KIB: f64 = 1024.0;
+/// The same where fewer than [`LONG_MINUTES`] follow the warm-up: tables that only grow still do.
+const SHORT_NOISE_KIB: f64 = 4096.0;
+const LONG_MINUTES: f64 = 10.0;
 /// What may be lost in a minute beyond that, in KiB: less than 100 bytes a decision.
 const SLOPE_KIB: f64 = 64.0;
 /// Where results are left.
@@ -628,8 +631,13 @@ impl Run {
             "soak: after a warm-up of {:.1} minutes: SUnreclaim grows by {slab:.1} KiB a minute, memory in use by {used:.1}",
             first.at
         );
+        let noise = if minutes < LONG_MINUTES {
+            SHORT_NOISE_KIB
+        } else {
+            NOISE_KIB
+        };
         for (name, slope, scale) in [("SUnreclaim", slab, 1.0), ("memory in use", used, 4.0)] {
-            let limit = scale * (NOISE_KIB + SLOPE_KIB * minutes);
+            let limit = scale * (noise + SLOPE_KIB * minutes);
             let lost = slope * minutes;
             // What is no number is not flat.
             let flat = lost <= limit;
