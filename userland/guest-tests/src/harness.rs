@@ -18,6 +18,7 @@ use crate::{
         Event,
         Request, //
     },
+    stress::variable, //
 };
 use std::{
     fs,
@@ -65,6 +66,7 @@ pub struct Group {
 
 /// How long one test may take on the stock kernel, seconds, beyond what `STRESS_SECONDS` asks for.
 /// How long one test may take, seconds, beyond what `STRESS_SECONDS` and `SOAK_MINUTES` ask for.
+/// How long one test may take, seconds, beyond what `STRESS_SECONDS` and `FUZZ_SECONDS` ask for.
 const LIMIT_S: u64 = 60;
 
 /// How long one test may take.
@@ -89,6 +91,8 @@ pub fn patience(stock: Duration) -> Duration {
         minutes => 60 * minutes + 900,
     };
     Duration::from_secs(LIMIT_S + 2 * number("STRESS_SECONDS") + soak)
+    let more = variable("STRESS_SECONDS", 0) + variable("FUZZ_SECONDS", 0);
+    Duration::from_secs(LIMIT_S + 2 * more)
 }
 
 /// What a test works with.

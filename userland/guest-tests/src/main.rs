@@ -21,6 +21,7 @@ mod byzantine;
 mod client;
 mod control;
 mod cost;
+mod fuzz;
 mod harness;
 mod hooks;
 mod keys;
@@ -141,6 +142,11 @@ const GROUPS: &[Group] = &[
         name: "cost",
         boot: "--icount",
         tests: &[cost::TESTS],
+    },
+    Group {
+        name: "fuzz",
+        boot: "",
+        tests: &[fuzz::TESTS],
     },
     Group {
         name: "stress",

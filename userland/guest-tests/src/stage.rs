@@ -174,6 +174,8 @@ pub(crate) fn errno_name(errno: i32) -> String {
         libc::EXDEV => "EXDEV",
         libc::EINVAL => "EINVAL",
         libc::EFBIG => "EFBIG",
+        libc::ENOTTY => "ENOTTY",
+        libc::ESPIPE => "ESPIPE",
         libc::ENOSPC => "ENOSPC",
         libc::ERANGE => "ERANGE",
         libc::ETIME => "ETIME",

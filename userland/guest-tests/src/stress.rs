@@ -62,6 +62,7 @@ const STRESSORS: &[&[&str]] = &[
 ];
 
 /// The number in a variable of the environment.
+/// A number that the environment gives.
 pub(crate) fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()

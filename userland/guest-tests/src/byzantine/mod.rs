@@ -230,7 +230,7 @@ fn both_verdicts(key: &Validator, node: [u8; 32], entry: u64) -> (Vote, Vote) {
 }
 
 /// Evidence that a validator has lied to a node that is not this one.
-fn elsewhere(key: &Validator, node: u8, entry: u64) -> Vec<u8> {
+pub(crate) fn elsewhere(key: &Validator, node: u8, entry: u64) -> Vec<u8> {
     let (a, b) = both_verdicts(key, [node; 32], entry);
     evidence_of(EQUIVOCATION, key, &a, &b)
 }

@@ -451,20 +451,20 @@ fn declined<T>(what: &str, got: Result<T, Refused>, code: &str) -> Res {
 // --- a locked node --------------------------------------------------------------------------------
 
 /// What an attacker has from a node that was restarted.
-struct Past {
+pub(crate) struct Past {
     /// The state of the seal.
-    older: Kept,
+    pub(crate) older: Kept,
     /// The last one that was committed.
-    current: Kept,
+    pub(crate) current: Kept,
     /// One that was staged after it, and never committed.
-    next: Kept,
+    pub(crate) next: Kept,
 }
 
 /// Where the past is kept from test to test.
 const KEPT: &str = "/tmp/guest-tests-past";
 
 /// A locked node, and its past: the one that is there if nobody has touched its TPM, or a new one.
-fn locked() -> Res<Past> {
+pub(crate) fn locked() -> Res<Past> {
     if let Some(past) = found() {
         return Ok(past);
     }
@@ -517,15 +517,10 @@ fn found() -> Option<Past> {
 
 impl Past {
     /// Neither the node nor the TPM has moved.
-    fn unmoved(&self, reason: &str) -> Res {
+    pub(crate) fn same(&self) -> Res {
         ensure!(
             stage::status()?.phase == nl::LOCKED,
             "a refused state unlocked the node"
-        );
-        ensure!(
-            stage::status_line("reason")? == reason,
-            "the reason in status is {}, not {reason}",
-            stage::status_line("reason")?
         );
         ensure!(
             tpm::counter()? == self.current.counter()
@@ -533,6 +528,16 @@ impl Past {
             "a refused state moved the TPM's indices"
         );
         Ok(())
+    }
+
+    /// That, and the reason is this one.
+    fn unmoved(&self, reason: &str) -> Res {
+        ensure!(
+            stage::status_line("reason")? == reason,
+            "the reason in status is {}, not {reason}",
+            stage::status_line("reason")?
+        );
+        self.same()
     }
 
     /// This state must be refused with that code, and nothing else happen.
