@@ -316,7 +316,7 @@ fn call(batch: &mut Batch<'_>, file: &mut Open, did: &mut Did) {
     let null = sys::open("/dev/null", libc::O_WRONLY);
     let out = null.as_ref().map_or(-1, |null| null.as_raw_fd());
     let bytes = match choice {
-        3 | 4 | 5 => content(file.node, batch),
+        3..=5 => content(file.node, batch),
         _ => Vec::new(),
     };
     let part = bytes.get(..bytes.len().min(length)).unwrap_or_default();

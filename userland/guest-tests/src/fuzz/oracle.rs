@@ -150,8 +150,8 @@ pub(super) struct Standing {
     policy: (Option<String>, u64, Option<Vec<u8>>),
     /// Digest of the running policy's text as it is read.
     text: String,
-    /// Name, id, weight, fault.
-    validators: Vec<(Option<String>, Vec<u8>, Option<u32>, Option<u32>)>,
+    /// Name, id, weight and fault of each.
+    validators: Vec<String>,
     quarantined: u64,
     granted: u64,
     grants_used: u64,
@@ -170,7 +170,7 @@ fn number(path: &str) -> Res<u64> {
 }
 
 /// Taints that a kernel's report leaves: a bad page, a death, a warning, a lockup.
-const REPORTS: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
+const REPORTS: u64 = (1 << 5) | (1 << 7) | (1 << 9) | (1 << 14);
 
 impl Standing {
     pub(super) fn read() -> Res<Self> {
@@ -178,11 +178,12 @@ impl Standing {
         let all = stage::dump(nl::VALIDATOR_GET, &Attributes::new())
             .map_err(|e| format!("validator-get: {e:?}"))?;
         let validators = all.iter().map(|reply| {
-            (
+            format!(
+                "{:?} {} {:?} {:?}",
                 reply.string(nl::A_VALIDATOR_NAME),
-                reply.bytes(nl::A_VALIDATOR_ID).unwrap_or_default().to_vec(),
+                stage::hex(reply.bytes(nl::A_VALIDATOR_ID).unwrap_or_default()),
                 reply.u32(nl::A_VALIDATOR_WEIGHT),
-                reply.u32(nl::A_FAULT),
+                reply.u32(nl::A_FAULT)
             )
         });
         Ok(Self {
