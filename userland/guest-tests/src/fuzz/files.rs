@@ -170,16 +170,16 @@ fn content(node: &str, batch: &mut Batch<'_>) -> Vec<u8> {
     }
 }
 
-fn open(batch: &mut Batch<'_>, did: &mut Did) -> Option<Open> {
-    let random = &mut batch.random;
+/// A file to open, and how.
+fn which(role: Role, random: &mut Random) -> (&'static str, i32) {
     // Most often what succeeds: a node that takes something, or one that may be read.
-    let node = match (random.below(10), batch.role) {
+    let node = match (random.below(10), role) {
         (0..3, _) => NODES[random.index(NODES.len())],
         (_, Role::Root) => TAKING[random.index(TAKING.len())],
         (_, Role::User) => PUBLIC[random.index(PUBLIC.len())],
         (_, Role::Agent) => "self",
     };
-    let mut flags = match (random.below(4), batch.role) {
+    let mut flags = match (random.below(4), role) {
         (0, _) => [libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR][random.index(3)],
         (1, Role::Root) => libc::O_WRONLY,
         (_, Role::Root) => libc::O_RDWR,
@@ -195,6 +195,11 @@ fn open(batch: &mut Batch<'_>, did: &mut Did) -> Option<Open> {
             flags |= more;
         }
     }
+    (node, flags)
+}
+
+fn open(batch: &mut Batch<'_>, did: &mut Did) -> Option<Open> {
+    let (node, flags) = which(batch.role, &mut batch.random);
     did.count("opens");
     match sys::open(&format!("{}/{node}", stage::SECURITYFS), flags) {
         Ok(fd) => {
@@ -292,77 +297,114 @@ fn taken(what: &str, bytes: &[u8], did: &mut Did) {
     }
 }
 
+/// A system call to make, with arguments as chance has them.
+struct Call {
+    choice: u64,
+    length: usize,
+    offset: i64,
+    whence: i32,
+    /// The address is nobody's.
+    wild: bool,
+    /// A text, of which `length` bytes are written.
+    text: Vec<u8>,
+}
+
+impl Call {
+    fn draw(node: &str, batch: &mut Batch<'_>) -> Self {
+        let random = &mut batch.random;
+        let length = match random.below(4) {
+            0 => 0,
+            1 => 1 + random.index(7),
+            _ => random.index(9000),
+        };
+        let offset = match random.below(5) {
+            0 => i64::from_ne_bytes(random.bits().to_ne_bytes()),
+            1 => i64::MAX - 1,
+            2 => -1,
+            _ => i64::try_from(random.below(5000)).unwrap_or(0),
+        };
+        let mut call = Self {
+            choice: random.below(12),
+            length,
+            offset,
+            whence: i32::try_from(random.below(6)).unwrap_or(0),
+            wild: random.chance(50),
+            text: Vec::new(),
+        };
+        if call.takes() {
+            call.text = content(node, batch);
+        }
+        call
+    }
+
+    /// Whether it writes.
+    fn takes(&self) -> bool {
+        matches!(self.choice, 3..=5)
+    }
+
+    fn part(&self) -> &[u8] {
+        self.text
+            .get(..self.text.len().min(self.length))
+            .unwrap_or_default()
+    }
+
+    /// Makes it; its name, and what it returned.
+    fn make(&self, fd: i32) -> (&'static str, i64) {
+        let mut buffer = vec![0u8; self.length.max(256)];
+        let null = sys::open("/dev/null", libc::O_WRONLY);
+        let out = null.as_ref().map_or(-1, |null| null.as_raw_fd());
+        let (part, offset, length) = (self.part(), self.offset, self.length);
+        let (to, from) = match self.wild {
+            true => (
+                std::ptr::without_provenance_mut(8),
+                std::ptr::without_provenance(8),
+            ),
+            false => (buffer.as_mut_ptr().cast(), part.as_ptr().cast()),
+        };
+        let two = [iov(part), iov(&self.text)];
+        // SAFETY: Each pointer is valid for its length, or refused by the kernel: nothing is at address 8. What an ioctl
+        // of these files could write is less than 256 bytes.
+        unsafe {
+            match self.choice {
+                0 | 1 => ("read", libc::read(fd, to, length) as i64),
+                2 => ("pread", libc::pread(fd, to, length, offset) as i64),
+                3 => ("write", libc::write(fd, from, part.len()) as i64),
+                4 => ("pwrite", libc::pwrite(fd, from, part.len(), offset) as i64),
+                5 => ("writev", libc::writev(fd, two.as_ptr(), 2) as i64),
+                6 => ("lseek", libc::lseek(fd, offset, self.whence)),
+                7 => ("ftruncate", libc::ftruncate(fd, offset).into()),
+                8 => (
+                    "ioctl",
+                    libc::ioctl(fd, u64::from_ne_bytes(offset.to_ne_bytes()), to).into(),
+                ),
+                9 => ("mmap", map(fd, offset)),
+                10 => (
+                    "sendfile",
+                    libc::sendfile(out, fd, std::ptr::null_mut(), length) as i64,
+                ),
+                _ => ("fsync", libc::fsync(fd).into()),
+            }
+        }
+    }
+}
+
 /// One system call of any kind on an open file.
 fn call(batch: &mut Batch<'_>, file: &mut Open, did: &mut Did) {
-    let mut buffer = vec![0u8; 9000];
-    let random = &mut batch.random;
-    let length = match random.below(4) {
-        0 => 0,
-        1 => 1 + random.index(7),
-        _ => random.index(buffer.len()),
-    };
-    let offset = match random.below(5) {
-        0 => i64::from_ne_bytes(random.bits().to_ne_bytes()),
-        1 => i64::MAX - 1,
-        2 => -1,
-        _ => i64::try_from(random.below(5000)).unwrap_or(0),
-    };
-    let wild = random.chance(50);
-    let (choice, whence) = (
-        random.below(12),
-        i32::try_from(random.below(6)).unwrap_or(0),
+    let call = Call::draw(file.node, batch);
+    let (name, result) = call.make(file.fd.as_raw_fd());
+    called(
+        result,
+        &format!("{name} of {}", file.node),
+        call.takes(),
+        did,
     );
-    let fd = file.fd.as_raw_fd();
-    let null = sys::open("/dev/null", libc::O_WRONLY);
-    let out = null.as_ref().map_or(-1, |null| null.as_raw_fd());
-    let bytes = match choice {
-        3..=5 => content(file.node, batch),
-        _ => Vec::new(),
-    };
-    let part = bytes.get(..bytes.len().min(length)).unwrap_or_default();
-    // An address that is nobody's.
-    let to = if wild {
-        std::ptr::without_provenance_mut(8)
-    } else {
-        buffer.as_mut_ptr().cast()
-    };
-    let from = if wild {
-        std::ptr::without_provenance(8)
-    } else {
-        part.as_ptr().cast()
-    };
-    let two = [iov(part), iov(&bytes)];
-    // SAFETY: Each pointer is valid for its length, or refused by the kernel: nothing is at address 8.
-    let (name, result) = unsafe {
-        match choice {
-            0 | 1 => ("read", libc::read(fd, to, length) as i64),
-            2 => ("pread", libc::pread(fd, to, length, offset) as i64),
-            3 => ("write", libc::write(fd, from, part.len()) as i64),
-            4 => ("pwrite", libc::pwrite(fd, from, part.len(), offset) as i64),
-            5 => ("writev", libc::writev(fd, two.as_ptr(), 2) as i64),
-            6 => ("lseek", libc::lseek(fd, offset, whence)),
-            7 => ("ftruncate", libc::ftruncate(fd, offset).into()),
-            8 => (
-                "ioctl",
-                libc::ioctl(fd, u64::from_ne_bytes(offset.to_ne_bytes()), to).into(),
-            ),
-            9 => ("mmap", map(fd, offset)),
-            10 => (
-                "sendfile",
-                libc::sendfile(out, fd, std::ptr::null_mut(), length) as i64,
-            ),
-            _ => ("fsync", libc::fsync(fd).into()),
-        }
-    };
-    let takes = matches!(choice, 3..=5);
-    called(result, &format!("{name} of {}", file.node), takes, did);
-    let served = matches!(choice, 0..=5) && result > 0;
+    let served = call.choice <= 5 && result > 0;
     if served && batch.role == Role::Agent && file.node != "self" {
         did.complain(format!("an agent's {name} of {} gave {result}", file.node));
     }
     // A part may be a policy of its own.
-    if served && takes && file.node == "policy" {
-        taken(name, part, did);
+    if served && call.takes() && file.node == "policy" {
+        taken(name, call.part(), did);
     }
     file.fresh = false;
 }

@@ -162,7 +162,7 @@ fn twist(items: &mut Vec<Item>, random: &mut Random) {
             if let Some(item) = items.get_mut(at) {
                 match random.below(6) {
                     0 => item.length = Some(random.index(1 << 16)),
-                    1 => item.length = Some((item.value.len() + random.index(9)).saturating_sub(0)),
+                    1 => item.length = Some(item.value.len() + random.index(9)),
                     2 => item.kind ^= 1 << random.below(16),
                     3 => item.value = junk(random),
                     4 => item.value.extend(junk(random)),
