@@ -118,21 +118,6 @@ impl<T> Vec<T> {
         Ok(())
     }
 
-    /// Takes the last element away and returns it.
-    pub fn pop(&mut self) -> Option<T> {
-        self.inner.pop()
-    }
-
-    /// Drops all elements and keeps the memory.
-    pub fn clear(&mut self) {
-        self.inner.clear();
-    }
-
-    /// Drops the elements from `len` on; does nothing when there are fewer.
-    pub fn truncate(&mut self, len: usize) {
-        self.inner.truncate(len);
-    }
-
     /// Returns the elements.
     pub fn as_slice(&self) -> &[T] {
         &self.inner

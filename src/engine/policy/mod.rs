@@ -192,12 +192,6 @@ impl Adaptive {
     }
 }
 
-impl Default for Adaptive {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
 /// What policy does with an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {

@@ -50,6 +50,12 @@ fn all<T: Copy>(values: &[T]) -> Vec<Index<T>> {
 }
 
 #[test]
+fn a_state_that_is_taken_is_called_what_it_is() {
+    let names = [Standing::Current, Standing::Half, Standing::Outdated].map(Standing::name);
+    assert_eq!(names, ["current", "half committed", "not current"]);
+}
+
+#[test]
 fn the_document_and_the_code_agree_on_the_indices() {
     for (index, attributes) in [
         (anchor::COUNTER_INDEX, anchor::COUNTER_ATTRIBUTES),

@@ -472,6 +472,18 @@ fn reference(c: &Clock, s: u16, l: &Clock, v: &Clock, r: u64) -> Result<Timing, 
     Ok(Timing::Now)
 }
 
+#[test]
+fn a_slot_that_a_clock_lacks_is_refused_and_changes_nothing() {
+    let bytes = encode(&{
+        let mut wide = VectorClock::<7>::new();
+        assert!(wide.set(1, 3) && wide.set(5, 4));
+        wide
+    });
+    let mut narrow = clock(&[(0, 9)]);
+    assert_eq!(narrow.decode(&bytes), Err(Error::Field("clock slot")));
+    assert_eq!(narrow, clock(&[(0, 9)]));
+}
+
 proptest! {
     #[test]
     fn order_is_partial(a in any_clock(), b in any_clock(), c in any_clock()) {

@@ -10,6 +10,7 @@ use engine::event::{
     Header,
     Kind,
     Payload,
+    SealedBy,
     Tally,
     HEADER_LEN,
     MAX_PATH, //
@@ -34,6 +35,12 @@ use support::{
 };
 
 const DOCUMENT: &str = include_str!("../../../Documentation/wire-format.rst");
+
+#[test]
+fn what_seals_a_node_has_a_name() {
+    assert_eq!(SealedBy::Nothing.name(), "unsealed");
+    assert_eq!(SealedBy::Tpm.name(), "tpm");
+}
 
 fn header() -> Header {
     Header {

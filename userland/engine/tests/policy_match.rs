@@ -433,6 +433,81 @@ fn address(index: usize) -> Address {
     Address::parse(ADDRESSES[index].as_bytes()).unwrap()
 }
 
+#[test]
+fn every_rule_says_why_it_does_not_decide() {
+    let digest = "ab".repeat(32);
+    let text = format!(
+        "policy_name=p policy_version=1\nclass a\nclass b\n\
+         op=EXEC class=b action=DENY\n\
+         op=EXEC class=a agent=y action=DENY\n\
+         op=EXEC class=a uid=7 action=DENY\n\
+         op=EXEC class=a path=/a action=DENY\n\
+         op=EXEC class=a digest=sha256:{digest} action=DENY\n\
+         op=NET_CONNECT class=a addr=10.0.0.0/8 action=DENY\n\
+         op=NET_CONNECT class=a port=443 action=DENY\n\
+         op=EXEC,NET_CONNECT class=a action=AUDIT\n\
+         op=EXEC,NET_CONNECT action=ALLOW\n\
+         DEFAULT action=DENY\n"
+    );
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    let agent = Subject {
+        class: policy.class(b"a"),
+        agent: b"x",
+        uid: 1000,
+    };
+    let why = |subject: &Subject<'_>, op, address| {
+        let operation = Operation {
+            op,
+            objects: &[],
+            address,
+            digest: None,
+        };
+        let (_, considered) = policy.explain(subject, &operation);
+        Vec::from_iter(
+            considered
+                .iter()
+                .map(|rule| (rule.line, rule.outcome.to_string())),
+        )
+    };
+    let told = |told: &[(u32, &str)]| {
+        Vec::from_iter(told.iter().map(|&(line, why)| (line, why.to_owned())))
+    };
+    assert_eq!(
+        why(&agent, Op::Exec, None),
+        told(&[
+            (4, "is for other classes"),
+            (5, "is for another agent"),
+            (6, "is for another user"),
+            (7, "is for another path"),
+            (8, "is for content with another digest"),
+            (11, "decides"),
+            (12, "matches, but an earlier rule decides"),
+        ])
+    );
+    let elsewhere = Some((Address::from_v4([192, 0, 2, 1]), 80));
+    assert_eq!(
+        why(&agent, Op::NetConnect, elsewhere)[..2],
+        told(&[(9, "is for other addresses"), (10, "is for other ports")])
+    );
+    let bystander = Subject {
+        class: None,
+        agent: b"",
+        uid: 0,
+    };
+    let none = "is for agents, and the task has no label";
+    assert!(why(&bystander, Op::Exec, None)
+        .iter()
+        .all(|(_, why)| why == none));
+}
+
+#[test]
+fn a_class_that_no_policy_can_have_is_unknown() {
+    assert_ne!(ClassId::new(0), ClassId::UNKNOWN);
+    for index in [engine::limits::CLASSES, 255, usize::MAX] {
+        assert_eq!(ClassId::new(index), ClassId::UNKNOWN);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1000,

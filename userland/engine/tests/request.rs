@@ -509,6 +509,22 @@ fn two_stages_make_the_same_request() {
 }
 
 #[test]
+fn what_was_left_out_before_shortens_the_request() {
+    let mut buf = vec![0; MAX_LEN];
+    let mut writer = FactWriter::new(&mut buf, &binding()).unwrap();
+    writer.mark_shortened();
+    assert!(writer.is_shortened());
+    for fact in facts() {
+        writer.fact(&fact).unwrap();
+    }
+    let len = writer.finish().unwrap();
+    write_head(&mut buf[..len], &head()).unwrap();
+    let request = Request::decode(&buf[..len]).unwrap();
+    assert!(request.shortened);
+    assert!(request.facts().eq(facts()));
+}
+
+#[test]
 fn times_may_come_last() {
     let early = Head {
         created: 1,
