@@ -6,6 +6,7 @@
 
 use engine::{
     address::Address,
+    anchor::Standing,
     byzantine::Fault,
     clock::epoch_of,
     event::{
@@ -628,7 +629,11 @@ fn result_text(kind: Kind, result: u16) -> Option<String> {
         Kind::Mode => word(&["permissive", "enforce"]),
         Kind::Vote | Kind::Held => word(&["approve", "deny"]),
         Kind::Loaded => word(&["unsealed", "tpm"]),
-        Kind::Restored => word(&["current", "half committed"]),
+        Kind::Restored => word(&[
+            Standing::Current.name(),
+            Standing::Half.name(),
+            Standing::Outdated.name(),
+        ]),
         Kind::Staged => match Kind::from_u16(result) {
             Some(kind) => kind.name().to_owned(),
             None => "checkpoint".to_owned(),
@@ -1039,7 +1044,10 @@ pub(crate) fn learn_names(event: &client::Event, names: &mut Names) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use engine::clock::first_number;
+    use engine::clock::{
+        first_number,
+        ClaimedClock, //
+    };
     use engine::request::{
         Binding,
         Head,
@@ -1414,6 +1422,138 @@ pub(crate) mod tests {
             assert_eq!(json["sealed"], sealed);
             assert_eq!(json["epoch"], u64::from(sealed));
         }
+    }
+
+    #[test]
+    fn the_past_of_a_node_has_words_and_json() {
+        let (head, anchor) = ([1; 32], [2; 32]);
+        let (head_hex, anchor_hex) = ("01".repeat(32), "02".repeat(32));
+        let restored = Payload::Restored {
+            counter: 5,
+            head: &head,
+            anchor: &anchor,
+            wall_ms: 7,
+        };
+        let recovered = Payload::Recovered {
+            counter: 9,
+            anchor: &anchor,
+            state: 5,
+            head: &head,
+        };
+        let anchored = Payload::Anchored {
+            counter: 5,
+            number: 44,
+            head: &head,
+            anchor: &anchor,
+        };
+        let staged = Payload::Staged {
+            counter: 5,
+            before: &anchor,
+            result: 0,
+            change: &[],
+        };
+        let entries = [
+            0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 44, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3,
+        ];
+        let clock = Payload::Clock(ClaimedClock::decode(&entries[2..]).unwrap());
+        let number = first_number(3) + 8;
+        for (kind, result, payload, words, member, value) in [
+            (
+                Kind::Restored,
+                1,
+                &restored,
+                format!("current agent 9 counter 5, anchor {anchor_hex}"),
+                "wall_ms",
+                json!(7),
+            ),
+            (
+                Kind::Restored,
+                2,
+                &restored,
+                format!("half committed agent 9 counter 5, anchor {anchor_hex}"),
+                "anchor",
+                json!(anchor_hex),
+            ),
+            (
+                Kind::Restored,
+                3,
+                &restored,
+                format!("not current agent 9 counter 5, anchor {anchor_hex}"),
+                "head",
+                json!(head_hex),
+            ),
+            (
+                Kind::Recovered,
+                Refusal::StateOlder.code(),
+                &recovered,
+                format!(
+                    "state_older agent 9 counter 5 of the state, found 9 and anchor {anchor_hex}"
+                ),
+                "state_counter",
+                json!(5),
+            ),
+            (
+                Kind::Anchored,
+                0,
+                &anchored,
+                format!("agent 9 event 44, counter 5, anchor {anchor_hex}"),
+                "number",
+                json!(44),
+            ),
+            (
+                Kind::Staged,
+                0,
+                &staged,
+                "checkpoint agent 9 counter 5".to_owned(),
+                "anchor_before",
+                json!(anchor_hex),
+            ),
+            (
+                Kind::Clock,
+                0,
+                &clock,
+                "agent 9 2 entries".to_owned(),
+                "clock",
+                json!([[0, 44], [1, 3]]),
+            ),
+        ] {
+            let event = sample_event_of_line(0, number, kind, result, payload);
+            let line = event_line(&event, &Names::new()).unwrap();
+            assert!(line.ends_with(&format!(" {words}")), "{line}");
+            let json = event_json(&event, &Names::new()).unwrap();
+            assert_eq!(json["payload"][member], value, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_shown_nevertheless() {
+        let mut event = sample_event(
+            first_number(3) + 8,
+            Kind::Refused,
+            13,
+            &Payload::Path(b"/p"),
+        );
+        let names = Names::new();
+        // The kind is now one whose payload this is not.
+        event.encoding[32..34].copy_from_slice(&(Kind::Anchored as u16).to_be_bytes());
+        event.encoding[82..84].copy_from_slice(&[0, 0]);
+        let line = event_line(&event, &names).unwrap();
+        assert!(line.contains("(payload: "), "{line}");
+        assert_eq!(fact_text(Op::Mode, &Fact::Detail(&[0xee, 0xff])), "eeff");
+        assert_eq!(errno_name(0), "nothing");
+        assert_eq!(
+            result_text(Kind::VoteRefused, 9999),
+            Some("9999".to_owned())
+        );
+        let recover = Detail::Recover {
+            reason: Refusal::StateOlder.code(),
+            state: 1,
+            found: 2,
+        };
+        assert_eq!(
+            detail(&recover),
+            "take a state that is not current (state_older): its counter 1, found 2"
+        );
     }
 
     #[test]
