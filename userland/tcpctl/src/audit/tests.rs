@@ -6,8 +6,13 @@
 pub(crate) mod node;
 
 use engine::{
-    clock::NODE_SLOT,
+    clock::{
+        first_number,
+        NODE_SLOT, //
+    },
     event::{
+        Event,
+        Header,
         Kind,
         Payload, //
     },
@@ -1845,6 +1850,312 @@ fn a_log_with_gaps_has_its_evidence_verified() {
     node.log.segments.remove(0);
     let epochs = unfounded(&node.log);
     assert_eq!(epochs.len(), 1);
+}
+
+/// The log with another header on one event.
+fn headed(log: &Log, place: (usize, usize), change: impl FnOnce(&mut Header)) -> Log {
+    let mut log = log.clone();
+    let payload = log.payload(place);
+    let mut header = Event::decode(log.event(place)).unwrap().header;
+    change(&mut header);
+    let mut bytes = vec![0; 92 + payload.len()];
+    Event {
+        header,
+        payload: &payload,
+    }
+    .encode(&mut bytes)
+    .unwrap();
+    *log.event(place) = bytes;
+    log.rechain();
+    log
+}
+
+/// Demands that the last event is named.
+#[track_caller]
+fn bad_last(node: &Node, code: &str) {
+    bad(&node.log, last(node), code);
+}
+
+#[test]
+fn an_enrolment_that_no_node_makes_is_named() {
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    node.add(2, "bob", u32::MAX - 1);
+    let mut again = node.clone();
+    again.add(3, "bob", 1);
+    bad_last(&again, "validator_duplicate");
+    let mut heavy = node.clone();
+    heavy.add(3, "carol", 1);
+    bad_last(&heavy, "validator_weight");
+    let mut back = node.clone();
+    back.remove(1);
+    back.add(1, "carol", 1);
+    bad_last(&back, "validator_slot");
+    let place = *node.log.places(Kind::ValidatorAdded).last().unwrap();
+    let off = with(&node.log, place, |payload| {
+        *payload.last_mut().unwrap() ^= 1
+    });
+    bad(&off, last(&node), "validator_key");
+    let mut gone = node.clone();
+    gone.validators.get_mut(&1).unwrap().weight = 7;
+    gone.remove(1);
+    bad_last(&gone, "validator_unknown");
+}
+
+#[test]
+fn a_load_that_begins_as_none_does_is_named() {
+    let start = first_number(3) + 1;
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    bad(&without(&node.log, (0, 0), 1), start, "loaded_missing");
+    let unsealed = headed(&node.log, (0, 0), |header| header.result = 1);
+    bad(&unsealed, start, "epoch");
+    let mut without_epoch = Node::new(0).log;
+    without_epoch.segments[0].chain = [1; 32];
+    without_epoch.rechain();
+    bad(&without_epoch, 1, "genesis");
+    node.plain(Kind::Loaded, 2, &Payload::Loaded { version: "0.1.0" });
+    bad_last(&node, "loaded_again");
+    let early = headed(&sealed().log, (0, 2), |header| header.boot_ms = 1);
+    bad(&early, start + 2, "time_backwards");
+}
+
+#[test]
+fn a_segment_that_does_not_follow_is_named() {
+    let node = sealed();
+    let mut again = node.log.clone();
+    again.segments.push(node.log.segments[0].clone());
+    again.segments[1].events.remove(0);
+    again.segments[1].chain = [7; 32];
+    again.rechain();
+    bad(&again, first_number(3) + 2, "event_repeated");
+    let mut cut = node.log.clone();
+    let mut rest = cut.segments[0].clone();
+    rest.events = cut.segments[0].events.split_off(3);
+    rest.chain = [7; 32];
+    cut.segments.push(rest);
+    cut.rechain();
+    bad(&cut, first_number(3) + 4, "chain_broken");
+}
+
+#[test]
+fn setup_that_is_no_setup_is_named() {
+    let nothing = Payload::Sealed {
+        policy: &[0; 32],
+        total: 0,
+    };
+    let mut node = Node::new(0);
+    node.plain(Kind::Sealed, 0, &nothing);
+    bad_last(&node, "sealed_differs");
+    let mut node = Node::new(0);
+    node.policy(POLICY_1);
+    node.seal();
+    bad_last(&node, "sealed_differs");
+    node.add(1, "alice", 1);
+    let mut node = Node::new(0);
+    node.set_up();
+    node.seal();
+    bad_last(&node, "not_granted");
+    let mut node = Node::new(0);
+    node.policy(POLICY_2);
+    let number = node.policy(POLICY_1);
+    bad(&node.log, number, "policy_version");
+    // Nothing is kept of a node without a TPM, and nothing before it is sealed.
+    let mut node = Node::new(0);
+    let number = node.stage(0, 0, &[]);
+    bad(&node.log, number, "staged_unsealed");
+    let mut node = Node::new(3);
+    let number = node.stage(0, 0, &[]);
+    bad(&node.log, number, "staged_misplaced");
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    let asked = |node: &mut Node| {
+        let facts = [Fact::Path(b"/etc/x"), Fact::Hook(b"file_open")];
+        node.policy = Some(POLICY_1);
+        node.request(
+            Op::FileWrite,
+            9,
+            node::LINE,
+            (7500, 300, 2),
+            &[0; 32],
+            &facts,
+        );
+    };
+    asked(&mut node);
+    bad_last(&node, "request_policy");
+    let mut node = Node::new(3);
+    node.policy(POLICY_1);
+    node.ask(b"/etc/hosts");
+    bad_last(&node, "request_threshold");
+}
+
+#[test]
+fn the_last_validator_of_a_sealed_node_stays() {
+    let mut node = Node::new(0);
+    node.add(1, "alice", 1);
+    node.policy(POLICY_1);
+    node.seal();
+    let id = node.ask_detail(&Detail::RemoveValidator { name: "alice" });
+    node.vote(&id, 1, Verdict::Approve);
+    node.spend(&id);
+    node.remove(1);
+    bad_last(&node, "no_validators");
+}
+
+#[test]
+fn enrolling_and_unloading_by_quorum_verify() {
+    let mut node = Node::new(0);
+    node.set_up();
+    let erin = Key::new("erin");
+    let id = node.ask_detail(&Detail::AddValidator {
+        weight: 2,
+        name: "erin",
+        key: &erin.public,
+    });
+    node.approve(&id);
+    node.spend(&id);
+    let mut other = node.clone();
+    other.add(5, "erin", 3);
+    bad_last(&other, "not_granted");
+    node.add(5, "erin", 2);
+    let id = node.ask_detail(&Detail::Unload);
+    for slot in [1, 2, 3, 5] {
+        node.vote(&id, slot, Verdict::Approve);
+    }
+    node.spend(&id);
+    node.record(node.header(Kind::Unpinned, 0), &[]);
+    assert_eq!(good(&node.log).counts.governance, 2);
+    node.record(node.header(Kind::Unpinned, 0), &[]);
+    bad_last(&node, "not_granted");
+}
+
+#[test]
+fn what_begins_a_load_in_the_middle_of_one_is_named() {
+    let mut before = sealed();
+    before.restart(false);
+    let restored = before.log.payload(first(&before.log, Kind::Restored));
+    let mut node = sealed();
+    node.record(node.header(Kind::Restored, 3), &restored);
+    bad_last(&node, "restored_misplaced");
+    let mut anew = sealed();
+    anew.recover_to_setup();
+    let place = first(&anew.log, Kind::Recovered);
+    let recovered = anew.log.payload(place);
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    node.record(
+        node.header(Kind::Recovered, Refusal::StateMissing.code()),
+        &recovered,
+    );
+    bad_last(&node, "recovered_misplaced");
+    let ahead = with(&anew.log, place, |payload| payload[0] = 1);
+    bad(&ahead, anew.log.number(place), "counter_skipped");
+    let place = *before.log.places(Kind::Clock).last().unwrap();
+    let clock = before.log.payload(place);
+    let mut node = sealed();
+    node.record(node.header(Kind::Clock, 0), &clock);
+    bad_last(&node, "restored_order");
+    let ahead = with(&before.log, place, |payload| payload[4] = 0x7f);
+    bad(&ahead, before.log.number(place), "restored_clock");
+}
+
+#[test]
+fn a_request_that_no_node_makes_is_named() {
+    let mut node = sealed();
+    node.ask(b"/etc/hosts");
+    let place = *node.log.places(Kind::Request).last().unwrap();
+    let forge = |at: usize, bytes: &[u8], code: &str| {
+        let mut log = with(&node.log, place, |payload| {
+            payload[at..at + bytes.len()].copy_from_slice(bytes);
+        });
+        let id = sha256(&log.payload(place));
+        log.event(place)[48..80].copy_from_slice(&id);
+        log.rechain();
+        bad(&log, node.log.number(place), code);
+    };
+    // It is made after it is recorded; it has ended when it is made; it is open for more than a day.
+    forge(72, &u64::MAX.to_be_bytes(), "request_times");
+    forge(80, &[0; 8], "request_times");
+    forge(80, &(1u64 << 40).to_be_bytes(), "request_times");
+    // No rule of the policy is in that line.
+    let mut node = sealed();
+    let facts = [Fact::Path(b"/etc/x"), Fact::Hook(b"file_open")];
+    node.request(Op::FileWrite, 9, 3, (7500, 300, 2), &[0; 32], &facts);
+    bad_last(&node, "terms_wrong");
+    let mut node = sealed();
+    for number in 0..=engine::limits::REQUESTS {
+        node.ask(format!("/etc/{number}").as_bytes());
+    }
+    bad_last(&node, "request_limit");
+    let mut node = sealed();
+    for _ in 0..=engine::limits::GOVERNANCE_REQUESTS {
+        let name = format!("x{}", node.boot_ms);
+        node.ask_detail(&Detail::RemoveValidator { name: &name });
+    }
+    bad_last(&node, "request_limit");
+}
+
+#[test]
+fn the_end_of_what_is_not_there_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    node.approve(&id);
+    let granted = node.clone();
+    let ends = |result: u16, code: &str| {
+        let mut node = granted.clone();
+        node.record(node.about(&id, Kind::GrantEnded, result), &[]);
+        bad_last(&node, code);
+    };
+    // Two uses are left.
+    ends(3, "grant_ended");
+    let mut node = granted.clone();
+    node.record(node.about(&id, Kind::GrantEnded, 1), &[]);
+    node.record(node.about(&id, Kind::GrantEnded, 1), &[]);
+    bad_last(&node, "grant_unknown");
+    // What a change ends, the change must follow.
+    for (result, kind) in [(4, Kind::GrantEnded), (5, Kind::GrantEnded)] {
+        let mut node = granted.clone();
+        node.record(node.about(&id, kind, result), &[]);
+        node.agent(10);
+        bad_last(&node, "change_missing");
+    }
+    let mut node = granted.clone();
+    node.decide(&id, Kind::Expired);
+    bad_last(&node, "request_not_open");
+    // Nobody's agent has asked for a change of the mode.
+    let mut node = sealed();
+    let id = node.ask_detail(&Detail::Mode(engine::governance::Mode::Permissive));
+    node.record(node.about(&id, Kind::Cancelled, 4), &[]);
+    bad_last(&node, "cancelled_wrongly");
+    // What an agent's end ends, it must follow.
+    let mut node = sealed();
+    node.agent(9);
+    let id = node.ask(b"/etc/hosts");
+    node.record(node.about(&id, Kind::Cancelled, 4), &[]);
+    node.checkpoint();
+    let place = *node.log.places(Kind::Staged).last().unwrap();
+    bad(&node.log, node.log.number(place), "change_missing");
+}
+
+#[test]
+fn a_vote_held_although_all_of_its_causes_are_here_is_named() {
+    let mut node = sealed();
+    let id = node.ask(b"/etc/hosts");
+    let vote = node.ballot_paper(&id, 1, Verdict::Approve);
+    node.hold(&id, 1, Verdict::Approve, &vote);
+    bad_last(&node, "held_wrongly");
+}
+
+#[test]
+fn a_log_that_was_never_anchored_vouches_for_nothing() {
+    let mut node = Node::new(3);
+    node.add(1, "alice", 1);
+    let reached = good(&node.log).vouch(&vouched(&node)).map(|at| at.tail);
+    let wrong = reached.unwrap_err();
+    assert_eq!(
+        (wrong.code, wrong.found.as_str()),
+        ("log_truncated", "the log has no ANCHORED event")
+    );
 }
 
 proptest::proptest! {
