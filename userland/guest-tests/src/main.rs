@@ -37,6 +37,7 @@ mod state;
 mod stress;
 #[path = "../../bench/src/sys.rs"]
 mod sys;
+mod tcpctl;
 mod votes;
 mod worker;
 
@@ -107,6 +108,11 @@ const GROUPS: &[Group] = &[
         name: "control",
         boot: "",
         tests: &[control::TESTS],
+    },
+    Group {
+        name: "tcpctl",
+        boot: "",
+        tests: &[tcpctl::TESTS],
     },
     Group {
         name: "attest",
