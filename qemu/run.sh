@@ -42,6 +42,9 @@ otherwise its input is empty.
                         0: none; a terminal: none)
   --no-tty              never give COMMAND the terminal
 
+With COVERAGE=DIR in the environment the guest's tcpctl is DIR/tcpctl, and what it leaves of its profile is added to
+DIR/profiles (see scripts/coverage).
+
 Exit status: COMMAND's, or
   124  the time limit passed
   126  killed by --kill-at
@@ -185,6 +188,11 @@ for program in tcpctl guest-tests; do
 	[ -x "$target/release/$program" ] || die "no $program yet; run 'make all' first"
 	cp "$target/release/$program" "$files/usr/bin/"
 done
+coverage=${COVERAGE:-}
+if [ -n "$coverage" ]; then
+	cp "$coverage/tcpctl" "$files/usr/bin/"
+	out=${out:-$run/out}
+fi
 # Where `make install` would have put them, with what only the guest needs.
 for directory in policies qemu/scenarios qemu/foreign-voter; do
 	if [ -d "$top/$directory" ]; then
@@ -193,12 +201,20 @@ for directory in policies qemu/scenarios qemu/foreign-voter; do
 	fi
 done
 [ -z "$share" ] || cp -a "$share/." "$files/mnt/share/"
-if [ $# = 1 ]; then
-	printf '%s\n' "$1"
-else
-	printf '%q ' "$@"
-	echo
-fi >"$files/guest/command"
+{
+	# One profile, which is there before any user of the guest needs it.
+	[ -z "$coverage" ] || cat <<-'END'
+		mkdir -m 1777 /mnt/out/profiles
+		export LLVM_PROFILE_FILE=/mnt/out/profiles/%m.profraw
+		(umask 0 && tcpctl --version >/dev/null)
+	END
+	if [ $# = 1 ]; then
+		printf '%s\n' "$1"
+	else
+		printf '%q ' "$@"
+		echo
+	fi
+} >"$files/guest/command"
 rows=0 columns=0
 if [ $interactive = 1 ]; then
 	read -r rows columns < <(stty size)
@@ -301,6 +317,12 @@ if [ -s "$run/status" ]; then
 		mkdir -p "$out"
 		tar -C "$out" --no-same-owner --no-same-permissions -xf "$run/out.tar" ||
 			die "what the guest left cannot be read"
+	fi
+	if [ -n "$coverage" ]; then
+		for file in "$out"/profiles/*.profraw; do
+			cp "$file" "$coverage/profiles/${run##*/}-${file##*/}"
+		done
+		rm -r "$out/profiles"
 	fi
 	guest=$(cat "$run/status")
 	case $guest in
