@@ -21,6 +21,8 @@ suffix := $(if $(filter sid,$(KERNEL)),-sid)
 .PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
 	bench-check shell install uninstall clean distclean mutants fuzz lifecycle races unsafe-review soak \
 	coverage
+.PHONY: help all root kernel metadata modules userland initramfs run test simulate bench bench-check \
+	module-coverage shell install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -38,6 +40,7 @@ help:
 	@echo 'make bench-check the same, and fails when a metric is 3 % worse than in the committed run'
 	@echo 'make soak        500 agents and 8 voting validators for SOAK_MINUTES (30): memory, verdicts, the log'
 	@echo 'make unsafe-review  writes Documentation/testing/unsafe.rst: unsafe code, why it is sound, its tests'
+	@echo 'make module-coverage  what the tests reach in the module: every outcome of a hook, every error return'
 	@echo 'make shell       a root shell in a guest with the module loaded'
 	@echo 'make all         the module, tcpctl and the guest, without running anything'
 	@echo 'make modules     $(BUILD)/module$(suffix)/tcp_lsm.ko (natively on Debian 13 with the headers;'
@@ -108,6 +111,8 @@ unsafe-review: all
 
 soak: all
 	@scripts/soak
+module-coverage: all
+	@scripts/module-coverage $(RUNS)
 
 install:
 	@scripts/install

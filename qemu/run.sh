@@ -44,6 +44,8 @@ otherwise its input is empty.
 
 With COVERAGE=DIR in the environment the guest's tcpctl is DIR/tcpctl, and what it leaves of its profile is added to
 DIR/profiles (see scripts/coverage).
+With MODULE_COVERAGE=DIR in the environment (see scripts/module-coverage) the module is the one that
+counts what runs, and what qemu/observer.c saw of this boot is a new file in DIR.
 
 Exit status: COMMAND's, or
   124  the time limit passed
@@ -116,9 +118,20 @@ debug)
 	ko=$module-debug/tcp_lsm.ko
 	# While it looks at its processors it forgets that they have five levels of tables, and KASAN is mistaken.
 	append=" no5lvl$append"
+	[ -z "${MODULE_COVERAGE:-}" ] || die "run.sh: MODULE_COVERAGE is for the stock kernel"
+	[ -r "$build/debug/bzImage" ] || die "run.sh: there is no debug kernel at $build/debug/bzImage"
+	in_image=$in_build/debug/bzImage
+	ko=$build/debug/module/tcp_lsm.ko
 	;;
 *) die "run.sh: --kernel $kernel: it may be stock or debug" ;;
 esac
+if [ -n "${MODULE_COVERAGE:-}" ]; then
+	ko=$module-coverage/tcp_lsm.ko
+	[ -r "$build/observer/config" ] || die "no $build/observer/config; scripts/module-coverage makes it"
+	# The observer knows the kernel's addresses, and asks every decision to be traced.
+	append=" nokaslr trace_event=:mod:tcp_lsm$append"
+	accel=tcg
+fi
 [ -r "$initramfs/base.cpio" ] || die "no $initramfs/base.cpio; run 'make initramfs' first"
 [ $load = 0 ] || [ -r "$ko" ] || die "no $ko; run 'make modules' first, or give --no-load"
 [ -z "$share" ] || [ -d "$share" ] || die "run.sh: --share $share: not a directory"
@@ -253,6 +266,10 @@ machine+=(
 	-chardev "file,id=status,path=/mnt/run/status"
 	-device "virtserialport,bus=ports.0,nr=2,chardev=status,name=status"
 )
+if [ -n "${MODULE_COVERAGE:-}" ]; then
+	observer=$in_build/observer
+	machine+=(-plugin "$observer/observer.so,config=$observer/config,out=/mnt/run/observed")
+fi
 if [ $interactive = 1 ]; then
 	machine+=(-chardev "stdio,id=terminal,signal=off"
 		-device "virtconsole,bus=ports.0,nr=0,chardev=terminal")
@@ -297,6 +314,9 @@ else
 fi
 
 [ -z "$console" ] || cp "$run/console" "$console"
+if [ -n "${MODULE_COVERAGE:-}" ] && [ -e "$run/observed" ]; then
+	cp "$run/observed" "$(mktemp "$MODULE_COVERAGE/XXXXXXXX")"
+fi
 [ -z "$tpm_log" ] || [ ! -e "$run/tpm.log" ] || cp "$run/tpm.log" "$tpm_log"
 tail_of_console() {
 	echo "--- the end of the guest's console:" >&2

@@ -639,6 +639,14 @@ fn run_one(test: &Test) -> Result<(), String> {
     }
 }
 
+/// Tells whoever watches the guest which test begins: a line in the kernel's trace.
+fn mark(group: &str, test: &str) {
+    let _ = fs::write(
+        "/sys/kernel/tracing/trace_marker",
+        format!("test {group}/{test}"),
+    );
+}
+
 /// Runs the tests of `group` whose name contains `filter`. True when all passed.
 pub fn run(group: &Group, filter: &str) -> bool {
     // SAFETY: No pointers are passed.
@@ -651,6 +659,7 @@ pub fn run(group: &Group, filter: &str) -> bool {
         if !test.name.contains(filter) {
             continue;
         }
+        mark(group.name, test.name);
         let line = match run_one(test) {
             Ok(()) => {
                 passed += 1;
@@ -664,6 +673,7 @@ pub fn run(group: &Group, filter: &str) -> bool {
         let _ = io::stdout().write_all(line.as_bytes());
         let _ = io::stdout().flush();
     }
+    mark(group.name, "(end)");
     println!("{}: {passed} passed, {failed} failed", group.name);
     failed == 0 && passed > 0
 }

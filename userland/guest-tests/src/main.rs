@@ -65,6 +65,11 @@ const GROUPS: &[Group] = &[
         tests: &[hooks::exec::TESTS, hooks::files::TESTS],
     },
     Group {
+        name: "outcomes",
+        boot: "",
+        tests: &[hooks::outcomes::TESTS],
+    },
+    Group {
         name: "attacks",
         boot: "",
         tests: &[hooks::attacks::TESTS],

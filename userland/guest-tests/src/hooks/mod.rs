@@ -8,6 +8,7 @@ pub mod files;
 pub mod kernel;
 pub mod mounts;
 pub mod network;
+pub mod outcomes;
 pub mod probe;
 pub mod ring;
 pub mod sys;

@@ -76,15 +76,44 @@ impl Ring {
 
     /// Opens a file; the errno. The descriptor stays open.
     pub fn open(&mut self, path: &CStr, flags: i32, asynchronous: bool) -> i32 {
-        let tail = self.word(self.submission, 11);
-        let at = tail.load(Ordering::Acquire) & 3;
-        let entry = usize::try_from(at).unwrap_or(0) * 64;
         let mut bytes = [0u8; 64];
         bytes[0] = OP_OPENAT;
         bytes[1] = if asynchronous { ASYNC } else { 0 };
         bytes[4..8].copy_from_slice(&libc::AT_FDCWD.to_ne_bytes());
         bytes[16..24].copy_from_slice(&(path.as_ptr() as u64).to_ne_bytes());
         bytes[28..32].copy_from_slice(&flags.to_ne_bytes());
+        self.submit(&bytes)
+    }
+
+    /// Registers the caller's credentials; their number, or the errno.
+    pub fn register_personality(&self) -> Result<u16, i32> {
+        /// `IORING_REGISTER_PERSONALITY`.
+        const PERSONALITY: i32 = 9;
+        // SAFETY: Null where the call wants it.
+        let number = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.fd.as_raw_fd(),
+                PERSONALITY,
+                ptr::null::<u8>(),
+                0,
+            )
+        };
+        u16::try_from(number).map_err(|_| sys::out(number))
+    }
+
+    /// Does nothing, with registered credentials; the errno.
+    pub fn nop_as(&mut self, personality: u16) -> i32 {
+        let mut bytes = [0u8; 64];
+        bytes[42..44].copy_from_slice(&personality.to_ne_bytes());
+        self.submit(&bytes)
+    }
+
+    /// Submits one entry and waits for it; the errno.
+    fn submit(&mut self, bytes: &[u8; 64]) -> i32 {
+        let tail = self.word(self.submission, 11);
+        let at = tail.load(Ordering::Acquire) & 3;
+        let entry = usize::try_from(at).unwrap_or(0) * 64;
         let array = usize::try_from(self.parameters[16]).unwrap_or(0);
         // SAFETY: Four entries of 64 bytes, and an array of four words, are in the mappings.
         unsafe {
