@@ -43,6 +43,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test::new("enrolment_refuses_what_proves_nothing", not_enrolled),
     Test::new("credentials_are_those_of_tpm2_tools", credentials),
     Test::new("no_tpm_and_no_right_to_it_are_explained", explained),
+    Test::new("another_kernel_takes_a_rule_that_allows_it", kexec),
 ];
 
 /// A nonce of a verifier.
@@ -91,6 +92,14 @@ fn run(dir: &Path, line: &str) -> Res<Vec<u8>> {
     let done = start(dir, 0, line)?;
     ensure!(done.ok, "{line}: {}", done.text);
     Ok(done.out)
+}
+
+/// On a sealed node nobody loads another kernel, when no rule is about that.
+fn kexec(_: &mut Ctx) -> Res {
+    sealed()?;
+    // SAFETY: No segments are passed.
+    let result = unsafe { libc::syscall(libc::SYS_kexec_load, 0, 0, 0, 0) };
+    stage::expect_errno("kexec_load", crate::harness::errno(result), libc::EPERM)
 }
 
 /// Runs `tcpctl --json`, which must succeed.

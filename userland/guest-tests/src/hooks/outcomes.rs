@@ -552,6 +552,163 @@ fn file_received_from_nowhere(ctx: &mut Ctx) -> Result<(), String> {
     ctx.denied_only_to_agents("a file that is nowhere", || ask(&end))
 }
 
+/// Refused by a QUORUM rule, and no request is made: what cannot be shown to approvers cannot be approved.
+fn beyond_showing(
+    ctx: &Ctx,
+    operation: u16,
+    what: &str,
+    act: &dyn Fn() -> i32,
+) -> Result<(), String> {
+    ctx.worker_policy(&format!(
+        "op={} class=worker action=QUORUM",
+        op::name(operation)
+    ))?;
+    let agent = ctx.stepper("a", |_, _| i64::from(act()))?;
+    let got = i32::try_from(agent.step(0)?).unwrap_or(-1);
+    expect_errno(what, got, libc::EACCES)?;
+    let open = ctx.open_count(agent.agent)?;
+    ensure(open == 0, || format!("{what}: {open} requests"))?;
+    let free = ctx.as_bystander(|report| report.errno(act()))?;
+    expect_errno(&format!("{what}, without a label"), free.errno(0)?, 0)
+}
+
+/// Goes down into a directory whose path is longer than any path may be.
+fn descend() -> i32 {
+    let name = "n".repeat(255);
+    for _ in 0..17 {
+        // SAFETY: `with_path` gives a path that lives.
+        let errno = sys::with_path(&name, |path| unsafe {
+            libc::mkdir(path, 0o755);
+            libc::chdir(path)
+        });
+        if errno != 0 {
+            return 1000 + errno;
+        }
+    }
+    0
+}
+
+fn too_long_a_path(ctx: &mut Ctx) -> Result<(), String> {
+    let top = ctx.dir("long")?;
+    let go = || {
+        // SAFETY: `with_path` gives a path that lives.
+        match sys::with_path(&top, |path| unsafe { libc::chdir(path) }) {
+            0 => descend(),
+            errno => 1000 + errno,
+        }
+    };
+    let free = ctx.as_bystander(|report| {
+        report.errno(go());
+        report.errno(i32::from(fs::write("file", b"x").is_err()));
+    })?;
+    expect_errno("making the directories", free.errno(0)?, 0)?;
+    expect_errno("making the file", free.errno(1)?, 0)?;
+    let there = |act: fn() -> i32| {
+        sys::in_child(|| match go() {
+            0 => act(),
+            _ => 253,
+        })
+    };
+    beyond_showing(ctx, op::FILE_READ, "open", &|| {
+        there(|| sys::open_read("file"))
+    })?;
+    beyond_showing(ctx, op::FILE_DELETE, "unlink", &|| {
+        // SAFETY: `with_path` gives a path that lives.
+        there(|| sys::with_path("file", |path| unsafe { libc::unlink(path) }))
+    })?;
+    beyond_showing(ctx, op::FILE_RENAME, "rename", &|| {
+        there(|| {
+            let _ = fs::write("old", b"x");
+            sys::rename("old", "new", 0)
+        })
+    })
+}
+
+fn too_long_a_target(ctx: &mut Ctx) -> Result<(), String> {
+    let target = "t".repeat(1100);
+    let link = ctx.path("link");
+    beyond_showing(ctx, op::FILE_CREATE, "symlink", &|| {
+        // SAFETY: `with_paths` gives paths that live.
+        sys::with_paths(&target, &link, |to, path| unsafe {
+            libc::symlink(to, path)
+        })
+    })
+}
+
+fn too_many_groups(ctx: &mut Ctx) -> Result<(), String> {
+    let groups: Vec<u32> = (1_000_000..1_000_200).collect();
+    beyond_showing(ctx, op::SETUID, "setgroups", &|| {
+        sys::in_child(|| {
+            // SAFETY: The length is that of the list.
+            sys::out(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
+        })
+    })
+}
+
+fn too_large_a_module(ctx: &mut Ctx) -> Result<(), String> {
+    // More than can be digested.
+    let content = vec![0u8; (256 << 20) + 1];
+    let digest = "0".repeat(64);
+    for rule in [
+        "action=QUORUM",
+        &format!("digest=sha256:{digest} action=ALLOW"),
+    ] {
+        ctx.worker_policy(&format!("op=MODULE_LOAD class=worker {rule}"))?;
+        let (agent, free) = ctx.both(|| super::kernel::init_module(&content))?;
+        expect_errno(&format!("init_module, {rule}"), agent, libc::EACCES)?;
+        ensure(free != 0 && free != libc::EACCES, || {
+            format!("init_module of zeroes, without a label: errno {free}")
+        })?;
+    }
+    Ok(())
+}
+
+fn bind_mount_of_nothing(ctx: &mut Ctx) -> Result<(), String> {
+    let (source, dir) = (ctx.path("nothing"), ctx.dir("point")?);
+    ctx.worker_policy("op=MOUNT class=worker action=DENY")?;
+    let (agent, free) = ctx.both(|| sys::mount(&source, &dir, "", libc::MS_BIND))?;
+    expect_errno("bind mount (agent)", agent, libc::ENOENT)?;
+    expect_errno("bind mount (without a label)", free, libc::ENOENT)
+}
+
+fn groups_of_netlink(ctx: &mut Ctx) -> Result<(), String> {
+    const NETLINK_GENERIC: i32 = 16;
+    // `struct sockaddr_nl`: the family, and the first group at 8.
+    let mut raw = [0u8; 12];
+    raw[0] = 16;
+    raw[8] = 1;
+    ctx.worker_policy("")?;
+    let (agent, free) = ctx.both(|| {
+        // SAFETY: No pointers are passed.
+        let socket = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, NETLINK_GENERIC) };
+        sys::fd(socket).map_or_else(|errno| errno, |socket| sys::bind(&socket, &raw))
+    })?;
+    expect_errno("a group by bind (agent)", agent, libc::EPERM)?;
+    expect_errno("a group by bind (without a label)", free, 0)
+}
+
+fn class_that_is_no_name(ctx: &mut Ctx) -> Result<(), String> {
+    ctx.worker_policy("")?;
+    let (errno, text) = ctx.label_refused("not a name!", "a")?;
+    expect_errno("label", errno, libc::ENOENT)?;
+    ensure(text.contains("class"), || format!("it says: {text}"))
+}
+
+fn policy_from_elsewhere(ctx: &mut Ctx) -> Result<(), String> {
+    let text = stage::with_header("elsewhere", "DEFAULT action=ALLOW\n")?;
+    let there = ctx.as_bystander(|report| {
+        // SAFETY: No pointers are passed.
+        report.errno(sys::out(unsafe { libc::unshare(libc::CLONE_NEWNS) }));
+        if let Err(refused) = stage::load_text(text.as_bytes()) {
+            report.text(&refused.line);
+        }
+    })?;
+    expect_errno("unshare", there.errno(0)?, 0)?;
+    ensure(there.text.contains("policy_view"), || {
+        format!("a policy from another mount namespace: {}", there.text)
+    })
+}
+
 /// The tests.
 pub const TESTS: &[Test] = &[
     Test::new("file_receive", file_receive),
@@ -573,4 +730,12 @@ pub const TESTS: &[Test] = &[
     Test::new("socket_sendmsg", send_to_the_unspecified_address),
     Test::new("nowhere", nowhere),
     Test::new("file_received_from_nowhere", file_received_from_nowhere),
+    Test::new("too_long_a_path", too_long_a_path),
+    Test::new("too_long_a_target", too_long_a_target),
+    Test::new("too_many_groups", too_many_groups),
+    Test::new("too_large_a_module", too_large_a_module),
+    Test::new("bind_mount_of_nothing", bind_mount_of_nothing),
+    Test::new("groups_of_netlink", groups_of_netlink),
+    Test::new("policy_from_elsewhere", policy_from_elsewhere),
+    Test::new("class_that_is_no_name", class_that_is_no_name),
 ];
