@@ -18,11 +18,9 @@ export BUILD KERNEL PREFIX DESTDIR MIRROR NATIVE KERNELRELEASE
 
 suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
-.PHONY: help all root kernel metadata modules userland initramfs debug run test test-debug simulate bench \
-	bench-check shell install uninstall clean distclean mutants fuzz lifecycle races unsafe-review soak \
-	coverage
-.PHONY: help all root kernel metadata modules userland initramfs run test simulate bench bench-check \
-	module-coverage shell install uninstall clean distclean
+.PHONY: help all root kernel metadata modules userland initramfs debug
+.PHONY: run test test-debug simulate mutants fuzz coverage module-coverage lifecycle races soak unsafe-review
+.PHONY: bench bench-check shell install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -82,16 +80,22 @@ test: all
 
 test-debug: debug
 	@scripts/test debug
+
 coverage:
 	@scripts/coverage
+
+module-coverage: all
+	@scripts/module-coverage $(RUNS)
 
 simulate: root
 	@scripts/simulate --out Documentation
 
 mutants:
 	@scripts/mutants
+
 fuzz: root
 	@scripts/fuzz
+
 lifecycle: all
 	@qemu/run.sh --no-tty --no-load --mem 2048 --timeout 28800 -- \
 		'LIFECYCLE_CYCLES=$(LIFECYCLE_CYCLES) guest-tests lifecycle'
@@ -100,19 +104,17 @@ races: all
 	@qemu/run.sh --no-tty --no-load --cpus 4 --mem 2048 --timeout 28800 -- \
 		'RACE_ROUNDS=$(RACE_ROUNDS) guest-tests races'
 
+soak: all
+	@scripts/soak
+
+unsafe-review: all
+	@scripts/unsafe-review
+
 bench:
 	@scripts/bench
 
 bench-check:
 	@scripts/bench --check
-
-unsafe-review: all
-	@scripts/unsafe-review
-
-soak: all
-	@scripts/soak
-module-coverage: all
-	@scripts/module-coverage $(RUNS)
 
 install:
 	@scripts/install

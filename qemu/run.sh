@@ -119,9 +119,6 @@ debug)
 	# While it looks at its processors it forgets that they have five levels of tables, and KASAN is mistaken.
 	append=" no5lvl$append"
 	[ -z "${MODULE_COVERAGE:-}" ] || die "run.sh: MODULE_COVERAGE is for the stock kernel"
-	[ -r "$build/debug/bzImage" ] || die "run.sh: there is no debug kernel at $build/debug/bzImage"
-	in_image=$in_build/debug/bzImage
-	ko=$build/debug/module/tcp_lsm.ko
 	;;
 *) die "run.sh: --kernel $kernel: it may be stock or debug" ;;
 esac

@@ -348,6 +348,8 @@ impl Child {
         // SAFETY: The pid is of our own child that nobody has waited for.
         unsafe { libc::kill(self.pid, libc::SIGKILL) };
         self.wait_inner()
+    }
+
     /// Neither ends it nor waits for it.
     pub fn left_to_others(mut self) {
         self.reaped = true;

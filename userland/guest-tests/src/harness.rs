@@ -64,16 +64,19 @@ pub struct Group {
     pub tests: &'static [&'static [Test]],
 }
 
-/// How long one test may take on the stock kernel, seconds, beyond what `STRESS_SECONDS` asks for.
-/// How long one test may take, seconds, beyond what `STRESS_SECONDS` and `SOAK_MINUTES` ask for.
-/// How long one test may take, seconds, beyond what `STRESS_SECONDS` and `FUZZ_SECONDS` ask for.
+/// How long one test may take on the stock kernel, seconds, beyond what `STRESS_SECONDS`, `FUZZ_SECONDS` and
+/// `SOAK_MINUTES` ask for.
 const LIMIT_S: u64 = 60;
 
 /// How long one test may take.
 fn limit() -> Duration {
-    let stress = std::env::var("STRESS_SECONDS").ok();
-    let stress = stress.and_then(|text| text.parse().ok()).unwrap_or(0u64);
-    patience(Duration::from_secs(LIMIT_S + 2 * stress))
+    let more = variable("STRESS_SECONDS", 0) + variable("FUZZ_SECONDS", 0);
+    // A soak needs some minutes before and after.
+    let soak = match variable("SOAK_MINUTES", 0) {
+        0 => 0,
+        minutes => 60 * minutes + 900,
+    };
+    patience(Duration::from_secs(LIMIT_S + 2 * more + soak))
 }
 
 /// How long to wait for what takes at most `stock` on the stock kernel: longer on one that watches itself. The guest's
@@ -81,18 +84,6 @@ fn limit() -> Duration {
 pub fn patience(stock: Duration) -> Duration {
     let times = std::env::var("TEST_SLOWDOWN").ok();
     stock * times.and_then(|text| text.parse().ok()).unwrap_or(1)
-    let number = |name: &str| {
-        let text = std::env::var(name).ok();
-        text.and_then(|text| text.parse().ok()).unwrap_or(0u64)
-    };
-    // A soak needs some minutes before and after.
-    let soak = match number("SOAK_MINUTES") {
-        0 => 0,
-        minutes => 60 * minutes + 900,
-    };
-    Duration::from_secs(LIMIT_S + 2 * number("STRESS_SECONDS") + soak)
-    let more = variable("STRESS_SECONDS", 0) + variable("FUZZ_SECONDS", 0);
-    Duration::from_secs(LIMIT_S + 2 * more)
 }
 
 /// What a test works with.

@@ -61,7 +61,6 @@ const STRESSORS: &[&[&str]] = &[
     &["--chmod", "1"],
 ];
 
-/// The number in a variable of the environment.
 /// A number that the environment gives.
 pub(crate) fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name)
