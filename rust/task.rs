@@ -78,8 +78,8 @@ pub(crate) fn current() -> Current {
 #[cfg(CONFIG_X86_64)]
 #[inline]
 fn current_raw() -> *mut bindings::task_struct {
+    // SAFETY: `arch/x86/include/asm/current.h` declares it like this; it is only named here.
     extern "C" {
-        /// `arch/x86/include/asm/current.h`
         static const_current_task: *mut c_void;
     }
     let task;
