@@ -78,17 +78,13 @@ pub(crate) fn current() -> Current {
 #[cfg(CONFIG_X86_64)]
 #[inline]
 fn current_raw() -> *mut bindings::task_struct {
-    // SAFETY: `arch/x86/include/asm/current.h` declares it like this; it is only named here.
-    extern "C" {
-        static const_current_task: *mut c_void;
-    }
     let task;
     // SAFETY: Each CPU has this variable; to the task that reads it, it never changes.
     unsafe {
         asm!(
             "mov {task}, qword ptr gs:[rip + {current}]",
             task = out(reg) task,
-            current = sym const_current_task,
+            current = sym bindings::const_current_task,
             options(pure, nomem, nostack, preserves_flags),
         )
     };

@@ -116,12 +116,9 @@ fn ioctl_compat(fd: i32, command: u64, argument: u64) -> i32 {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
+    let [a, b, c, d, ..] = result.to_ne_bytes();
     // The entry gives 32 bits.
-    if result as i32 >= 0 {
-        0
-    } else {
-        -(result as i32)
-    }
+    -i32::from_ne_bytes([a, b, c, d]).min(0)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -228,8 +225,8 @@ fn limit_of_another_process(ctx: &mut Ctx) -> Result<(), String> {
         rlim_cur: 64,
         rlim_max: 64,
     };
-    // SAFETY: The limit outlives the call; a null pointer where the call allows it.
     let act = || {
+        // SAFETY: The limit outlives the call; a null pointer where the call allows it.
         sys::out(unsafe { libc::prlimit(other.pid, libc::RLIMIT_NOFILE, &limit, ptr::null_mut()) })
     };
     Probe::new(op::KILL, "", &act).all(ctx).map(drop)
