@@ -293,7 +293,7 @@ pub(crate) struct Node {
     watched: Watched,
     /// Counter, head and anchor of the last state.
     pub(crate) state: Option<(u64, [u8; 32], [u8; 32])>,
-    pub(crate) nonce: u8,
+    pub(crate) nonce: u16,
 }
 
 fn policy_version(text: &str) -> u64 {
@@ -633,12 +633,15 @@ impl Node {
     ) -> [u8; 32] {
         self.catch_up();
         self.nonce += 1;
+        let [high, low] = self.nonce.to_be_bytes();
+        let mut nonce = [low; 16];
+        nonce[0] = nonce[0].wrapping_add(high);
         let created = self.clock.get(NODE_SLOT) + 1;
         let expires_ms = self.boot_ms + 600_000;
         let head = Head {
             node: &self.id.clone(),
             epoch: self.epoch,
-            nonce: &[self.nonce; 16],
+            nonce: &nonce,
             created,
             created_ms: self.boot_ms,
             expires_ms,
