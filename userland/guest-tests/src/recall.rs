@@ -959,6 +959,38 @@ fn not_for_a_named_file_by_any_operation(ctx: &mut Ctx) -> Res {
     Ok(())
 }
 
+/// What hashes to the same place is nevertheless another directory.
+fn not_for_another_directory(ctx: &mut Ctx) -> Res {
+    /// More than there are places in the memory, and as many as to meet some of them.
+    const ALLOWED: usize = 3000;
+    const DENIED: usize = 50;
+    let yard = Yard::make(ctx, "")?.guard(ctx)?;
+    let files =
+        |top: &str, count| -> Vec<String> { (0..count).map(|n| format!("{top}/d{n}/f")).collect() };
+    let (allowed, denied) = (files(&yard.allowed, ALLOWED), files(&yard.denied, DENIED));
+    make_directories(&allowed)?;
+    make_directories(&denied)?;
+    let agent = agent_that(ctx, |_| {
+        let open = |file: &String| sys::open_read(file);
+        if let Some(errno) = allowed.iter().map(open).find(|errno| *errno != 0) {
+            return errno;
+        }
+        let mut errnos = denied.iter().map(open);
+        errnos
+            .find(|errno| *errno != libc::EACCES)
+            .map_or(libc::EACCES, |_| libc::EEXIST)
+    })?;
+    for round in 0..10 {
+        expect(
+            &agent,
+            &format!("round {round}: after {ALLOWED} others"),
+            0,
+            libc::EACCES,
+        )?;
+    }
+    agent.stop().map(drop)
+}
+
 fn not_for_another_operation(ctx: &mut Ctx) -> Res {
     let dir = ctx.dir("dir")?;
     ctx.file("dir/f", b"x")?;
@@ -1056,6 +1088,10 @@ pub const TESTS: &[Test] = &[
     Test::new(
         "recall_not_for_a_named_file_by_any_operation",
         not_for_a_named_file_by_any_operation,
+    ),
+    Test::new(
+        "recall_not_for_another_directory",
+        not_for_another_directory,
     ),
     Test::new(
         "recall_not_for_another_operation",
