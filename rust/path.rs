@@ -426,21 +426,6 @@ impl Path {
         parent.addr()
     }
 
-    /// Whether another path has the same above it: both entries are in one directory of one mount, and a
-    /// walk from them visits one inode each before that.
-    #[inline]
-    pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        let single = |path: &Self| {
-            // SAFETY: By the type invariant the entry is held.
-            let flags = unsafe { (&raw const (*path.0.dentry).d_flags).read_volatile() };
-            flags & bindings::dentry_flags_DCACHE_OP_REAL == 0
-        };
-        ptr::eq(self.0.mnt, other.0.mnt)
-            && self.directory() == other.directory()
-            && single(self)
-            && single(other)
-    }
-
     /// The directory entry.
     #[inline]
     pub(crate) fn dentry(&self) -> &Dentry {

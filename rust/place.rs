@@ -5,7 +5,8 @@
 //! A [`Path::walk`] from an entry visits that entry's inode and then what lies above. What lies above
 //! follows from the directory that the entry is in, and changes only by a rename, by a change of mounts,
 //! or because the task has another root. A [`Place`] holds the directory and a stamp of each of these, so
-//! that two equal ones mean: the same lies above.
+//! that two equal ones mean: the same lies above. It also holds all directories above, because most renames
+//! move none of them.
 //!
 //! C headers: [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
 //! [`fs/mount.h`](srctree/fs/mount.h)
@@ -52,7 +53,10 @@ impl Inode {
 }
 
 /// Words of a [`Place`].
-const WORDS: usize = 6;
+const WORDS: usize = 6 + ABOVE;
+
+/// Room for the directories above, and for a 0 after them.
+const ABOVE: usize = 12;
 
 /// Where an entry is.
 ///
@@ -61,8 +65,8 @@ const WORDS: usize = 6;
 /// between: its address may belong to another one afterwards.
 ///
 /// It holds however else memory is reused: an entry keeps its directory, and with it the directory's
-/// inode and all directories above, in memory; directories have one entry; a rename and a change of mounts
-/// are counted; and a place is not equal to one of another second, so that no count gets round to where
+/// inode and all directories above, in memory; directories have one entry; a change of mounts is counted, and so
+/// is a rename, after which all directories above are compared; and a place is not equal to one of another second, so that no count gets round to where
 /// it was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place([u64; WORDS]);

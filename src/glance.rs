@@ -61,15 +61,37 @@ impl Node {
     #[inline]
     pub(crate) fn glance(&self, op: Op, objects: &[Object<'_>], address: Option<Peer>) -> bool {
         let recalled = match (objects, address) {
-            ([object], None) => {
-                let label = self.label_cell(task::current());
-                object
-                    .path()
-                    .is_some_and(|path| self.recalls(label, op, path))
-            }
+            ([object], None) => object
+                .path()
+                .is_some_and(|path| self.recalls(self.label_cell(task::current()), op, path)),
+            (_, None) => self.recalls_all(op, objects),
             _ => false,
         };
         recalled || self.look(op, objects, address)
+    }
+
+    /// Whether it is remembered that the calling task may do this on all of `objects`, by one policy.
+    fn recalls_all(&self, op: Op, objects: &[Object<'_>]) -> bool {
+        let generation = {
+            let guard = rcu::read_lock();
+            self.policy
+                .peek(&guard)
+                .map(|policy| policy.generation as u32)
+        };
+        let label = self.label_cell(task::current());
+        let mut line = 0;
+        for object in objects {
+            let Some(path) = object.path() else {
+                return false;
+            };
+            match self.recall.line(label, op as u32, path, generation) {
+                Some(by) if line == 0 => line = by,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        self.count_allowed(op, line);
+        true
     }
 
     /// Whether it is remembered that the calling task, which leads to `label`, may do this at `path`.
@@ -103,10 +125,6 @@ impl Node {
             agent: &label.agent,
             policy,
         };
-        let objects = match objects {
-            [one, other] if asking.are_alike(one, other) => core::slice::from_ref(one),
-            all => all,
-        };
         let mut line = 0;
         for object in objects {
             match self.allowed_by(&asking, object, address, &guard) {
@@ -139,10 +157,8 @@ impl Node {
         address: Option<Peer>,
         guard: &rcu::Guard,
     ) -> Option<u32> {
-        // What depends on an address is not remembered, and no place is the same after a rename.
-        let path = object
-            .path()
-            .filter(|_| address.is_none() && asking.op != Op::FileRename);
+        // What depends on an address is not remembered.
+        let path = object.path().filter(|_| address.is_none());
         let Some(path) = path else {
             return asking.judge(object, address, guard);
         };
@@ -211,14 +227,6 @@ impl Asking<'_> {
     fn is_named(&self, path: &Path) -> bool {
         let inode = path.dentry().inode_key();
         self.policy.objects(inode).next().is_some()
-    }
-
-    /// Whether the same rules hold for two objects. The operation keeps both in their directory.
-    fn are_alike(&self, one: &Object<'_>, other: &Object<'_>) -> bool {
-        let (Some(one), Some(other)) = (one.path(), other.path()) else {
-            return false;
-        };
-        one.is_beside(other) && !self.is_named(one) && !self.is_named(other)
     }
 
     /// The line of the rule that allows it; `None` when it is not simply allowed.

@@ -30,7 +30,9 @@ struct tcp_filter_cell {
 /* `MULTIPLIER` in filter.rs. */
 #define TCP_FIBONACCI 0x9e3779b97f4a7c15
 
-/* `Place` in place.rs. */
+/* `Place` and `ABOVE` in place.rs. */
+#define TCP_PLACE_ABOVE 12
+
 struct tcp_place {
 	u64 directory;
 	u64 mount;
@@ -40,6 +42,8 @@ struct tcp_place {
 	/* The number of renames, which comes twice in no second, and about the second. */
 	u32 moves;
 	u32 second;
+	/* Inodes from the directory to the root, 0 after the last; all 0 if they are not known. */
+	u64 above[TCP_PLACE_ABOVE];
 };
 
 /* `Slot`, `SLOT_BITS` and `Recall` in recall.rs. */
@@ -88,6 +92,73 @@ static __always_inline bool tcp_may_stray(const struct dentry *entry)
 	return READ_ONCE(entry->d_flags) & (DCACHE_OP_REAL | DCACHE_OP_REVALIDATE);
 }
 
+/* A directory above an entry, and the mount that it is seen in. */
+struct tcp_step {
+	const struct dentry *dir;
+	const struct mount *mnt;
+};
+
+/*
+ * Goes one directory up, from the root of a file system to where it is mounted:
+ * what Path::walk() does. Returns false at the root of all.
+ *
+ * Context: RCU. What is met is of one moment only if nothing was renamed and no
+ * mount was changed meanwhile.
+ */
+static __always_inline bool tcp_step_up(struct tcp_step *step)
+{
+	const struct dentry *parent = READ_ONCE(step->dir->d_parent);
+	const struct mount *mnt = step->mnt;
+
+	if (parent == step->dir) {
+		step->mnt = READ_ONCE(mnt->mnt_parent);
+		if (step->mnt == mnt)
+			return false;
+		parent = READ_ONCE(mnt->mnt_mountpoint);
+	}
+	step->dir = parent;
+	return true;
+}
+
+/* Gets the inodes from a directory upwards, if they fit and none may stray. */
+static void tcp_get_above(const struct path *path, const struct dentry *dir, u64 *above)
+{
+	struct tcp_step step = { .dir = dir, .mnt = real_mount(path->mnt) };
+	unsigned int i = 0;
+
+	do {
+		if (i == TCP_PLACE_ABOVE - 1 || tcp_may_stray(step.dir)) {
+			i = 0;
+			break;
+		}
+		above[i++] = (unsigned long)READ_ONCE(step.dir->d_inode);
+	} while (tcp_step_up(&step));
+	memset(above + i, 0, (TCP_PLACE_ABOVE - i) * sizeof(*above));
+}
+
+/*
+ * Whether the same lies above, although something was renamed. Mounts are the
+ * same already.
+ */
+static noinline bool notrace tcp_above_is(const struct path *path, const struct dentry *dir,
+					  const u64 *above)
+{
+	struct tcp_step step = { .dir = dir, .mnt = real_mount(path->mnt) };
+	u32 moves = tcp_moves();
+	unsigned int i = 0;
+
+	if (moves & 1)
+		return false;
+	smp_rmb();
+	do {
+		if (i == TCP_PLACE_ABOVE - 1 ||
+		    above[i++] != (unsigned long)READ_ONCE(step.dir->d_inode))
+			return false;
+	} while (tcp_step_up(&step));
+	smp_rmb();
+	return !above[i] && tcp_moves() == moves;
+}
+
 /*
  * Gets what says where the entry of `path` is: `Place` in place.rs says what
  * for.
@@ -116,6 +187,7 @@ bool tcp_helper_place(const struct path *path, void *words)
 	place->event = READ_ONCE(ns->event);
 	place->moves = moves;
 	place->second = tcp_second();
+	tcp_get_above(path, dir, place->above);
 	return true;
 }
 
@@ -134,7 +206,8 @@ static __always_inline bool tcp_place_is(const struct path *path, const struct d
 	       place->mount == tcp_mnt_name(path->mnt) && place->namespace == (unsigned long)ns &&
 	       place->event == READ_ONCE(ns->event) && fs &&
 	       place->root == tcp_mnt_name(READ_ONCE(fs->root.mnt)) &&
-	       place->moves == tcp_moves() && place->second == tcp_second();
+	       place->second == tcp_second() &&
+	       (likely(place->moves == tcp_moves()) || tcp_above_is(path, dir, place->above));
 }
 
 static __always_inline bool tcp_filter_may_have(const struct tcp_filter_cell *cells,

@@ -378,6 +378,56 @@ fn ends_with_a_rename(ctx: &mut Ctx) -> Res {
     agent.stop().map(drop)
 }
 
+/// The directory that is renamed has a mount below it, and the file is there.
+fn ends_with_a_rename_above_a_mount(ctx: &mut Ctx) -> Res {
+    let yard = Yard::make(ctx, "")?.guard(ctx)?;
+    tmpfs(&ctx.dir("allowed/x/deep/m")?)?;
+    ctx.file("allowed/x/deep/m/d/f", b"x")?;
+    let mount = format!("{}/x/deep/m", yard.allowed);
+    let places = [place(&mount)?, place(&format!("{mount}/d"))?];
+    ctx.file("allowed/x/deep/m/f", b"x")?;
+    let agent = agent_that(ctx, |which| read_in(&places[usize::from(which != 0)], c"f"))?;
+    for round in 0..200 {
+        expect_change(
+            &agent,
+            round % 2,
+            || yard.move_x(true),
+            || yard.move_x(false),
+        )
+        .map_err(|why| format!("round {round}: {why}"))?;
+    }
+    agent.stop()?;
+    drop(places);
+    unmount(&mount, 0)
+}
+
+/// Other files are renamed all the time, which changes nothing for those that are not.
+fn outlasts_other_renames(ctx: &mut Ctx) -> Res {
+    let yard = Yard::make(ctx, "")?.guard(ctx)?;
+    ctx.file("allowed/x/deep/f", b"x")?;
+    ctx.file("allowed/one", b"x")?;
+    let at = place(&format!("{}/x/deep", yard.allowed))?;
+    let agent = agent_that(ctx, |_| read_in(&at, c"f"))?;
+    let (one, two) = (
+        format!("{}/one", yard.allowed),
+        format!("{}/two", yard.denied),
+    );
+    for round in 0..200 {
+        expect_errno("renaming another file", sys::rename(&one, &two, 0), 0)?;
+        expect_twice(&agent, &format!("round {round}: after that"), 0)?;
+        yard.move_x(true)?;
+        expect_errno("renaming it back", sys::rename(&two, &one, 0), 0)?;
+        expect(
+            &agent,
+            &format!("round {round}: once denied"),
+            0,
+            libc::EACCES,
+        )?;
+        yard.move_x(false)?;
+    }
+    agent.stop().map(drop)
+}
+
 fn races_renames(ctx: &mut Ctx) -> Res {
     let yard = Yard::make(ctx, "")?.guard(ctx)?;
     let places = many(&ctx.dir("allowed/x")?)?;
@@ -1062,6 +1112,11 @@ fn not_of_a_grant(ctx: &mut Ctx) -> Res {
 /// The tests.
 pub const TESTS: &[Test] = &[
     Test::new("recall_ends_with_a_rename", ends_with_a_rename),
+    Test::new(
+        "recall_ends_with_a_rename_above_a_mount",
+        ends_with_a_rename_above_a_mount,
+    ),
+    Test::new("recall_outlasts_other_renames", outlasts_other_renames),
     Test::new("recall_races_renames", races_renames),
     Test::new(
         "recall_ends_with_a_move_of_a_mount",
