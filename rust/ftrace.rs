@@ -374,8 +374,10 @@ impl Redirect {
             bindings::ftrace_set_filter_ips(ops.as_ptr(), filter.as_mut_ptr(), count, 0, 1)
         };
         let ret = to_result(ret).and_then(|()| {
-            // SAFETY: As above; the filter is set, so that nothing else is redirected.
-            to_result(unsafe { bindings::register_ftrace_function(ops.as_ptr()) })
+            Self::try_again(|| {
+                // SAFETY: As above; the filter is set, so that nothing else is redirected.
+                to_result(unsafe { bindings::register_ftrace_function(ops.as_ptr()) })
+            })
         });
         if let Err(e) = ret {
             // SAFETY: `ops` is not registered.
@@ -384,6 +386,19 @@ impl Redirect {
         }
         // INVARIANT: It was just registered, with a table for its filter.
         Ok(Ops { ops, jump: 0 })
+    }
+
+    /// Calls `register` for up to two seconds, until it does not ask to be called again: `EAGAIN` says that a BPF
+    /// program is being attached to one of the functions, or detached, just now.
+    fn try_again(register: impl Fn() -> Result) -> Result {
+        const TIMES: u32 = 100;
+        for _ in 1..TIMES {
+            match register() {
+                Err(e) if e == EAGAIN => fsleep(Delta::from_millis(20)),
+                result => return result,
+            }
+        }
+        register()
     }
 
     /// Stops redirecting.

@@ -130,7 +130,7 @@ fn report(times: &[Times; 3]) {
 }
 
 fn cycles(ctx: &mut Ctx) -> Res {
-    let cycles = stress::variable("LIFECYCLE_CYCLES", 25);
+    let cycles = stress::variable("LIFECYCLE_CYCLES", 8);
     let busy = Busy::start(&ctx.scratch)?;
     // What grows once has grown before the measurement.
     for kind in [Kind::Direct, Kind::Traced, Kind::Plain] {

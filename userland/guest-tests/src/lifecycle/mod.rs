@@ -2,7 +2,7 @@
 
 //! The module comes and goes, again and again, and whatever shares the kernel with it does not notice.
 //!
-//! The group boots without the module. `LIFECYCLE_CYCLES` says how often the longest test loads and unloads it (25
+//! The group boots without the module. `LIFECYCLE_CYCLES` says how often the longest test loads and unloads it (8
 //! without it); `make lifecycle` sets 1,000.
 
 mod cycles;
