@@ -2,7 +2,7 @@
 
 //! Races on four processors, with `stress-ng` beside them and a schedule that dice shuffle.
 //!
-//! `RACE_ROUNDS` says how many rounds each test plays (12 without it; `make races` sets 300), `RACE_SEED` what the dice
+//! `RACE_ROUNDS` says how many rounds each test plays (4 without it; `make races` sets 300), `RACE_SEED` what the dice
 //! begin with (a new number each time without it; each test prints it). After each few rounds, which are one load of the
 //! module, the whole log of that load is gone through event by event ([`log`]), and `tcpctl audit verify` goes through it too.
 
@@ -400,7 +400,7 @@ fn play(
     // What a racer leaves behind becomes a child of this process. SAFETY: No pointers are passed.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     let seed = variable("RACE_SEED", RandomState::new().build_hasher().finish());
-    let rounds = variable("RACE_ROUNDS", 12);
+    let rounds = variable("RACE_ROUNDS", 4);
     println!("races: {name}: RACE_SEED={seed}");
     let mut dice = Dice::new(seed);
     let mut quorum = Quorum::new();
