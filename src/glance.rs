@@ -41,11 +41,11 @@ use kernel::sync::rcu;
 type Peer = (Address, u16);
 
 impl Node {
-    /// Whether something may govern one of `ops` of the calling task. This is all that a task without
-    /// a label pays.
+    /// Whether something may govern one of `ops` of the calling task, which leads to `label`. This is all
+    /// that a task without a label pays.
     #[inline]
-    pub(crate) fn may_govern(&self, ops: u64) -> bool {
-        self.label_cell(task::current()).is_taken() || self.host_ops() & ops != 0
+    pub(crate) fn may_govern(&self, label: &Cell, ops: u64) -> bool {
+        label.is_taken() || self.host_ops() & ops != 0
     }
 
     /// Whether an operation on these objects may proceed, as far as that can be told at a glance. What
@@ -54,7 +54,8 @@ impl Node {
     /// Context: process context.
     #[inline]
     pub(crate) fn passes(&self, op: Op, objects: &[Object<'_>], address: Option<Peer>) -> bool {
-        !self.may_govern(op.bit()) || self.glance(op, objects, address)
+        !self.may_govern(self.label_cell(task::current()), op.bit())
+            || self.glance(op, objects, address)
     }
 
     /// As [`Node::passes`], for a task that [`Node::may_govern`] is true of.
@@ -76,7 +77,7 @@ impl Node {
             let guard = rcu::read_lock();
             self.policy
                 .peek(&guard)
-                .map(|policy| policy.generation as u32)
+                .map(|policy| policy.short_generation())
         };
         let label = self.label_cell(task::current());
         let mut line = 0;
@@ -164,7 +165,12 @@ impl Node {
         };
         let label = self.label_cell(task::current());
         self.recall
-            .line(label, asking.op as u32, path, Some(asking.generation()))
+            .line(
+                label,
+                asking.op as u32,
+                path,
+                Some(asking.policy.short_generation()),
+            )
             .or_else(|| self.find_out(asking, object, path, guard))
     }
 
@@ -186,7 +192,7 @@ impl Node {
             if let Some(act) = asking.act().filter(|_| !asking.is_named(path)) {
                 let leave = Leave {
                     line,
-                    generation: asking.generation(),
+                    generation: asking.policy.short_generation(),
                 };
                 self.recall.remember(&act, directory, &place, leave);
             }
@@ -207,11 +213,6 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Generation of the policy; so many are not loaded that one came twice.
-    fn generation(&self) -> u32 {
-        self.policy.generation as u32
-    }
-
     /// What may be remembered of it.
     fn act(&self) -> Option<Act> {
         Some(Act {

@@ -172,6 +172,12 @@ impl ActivePolicy {
         })
     }
 
+    /// [`Self::generation`] where there is room for half of it; so many are not loaded that one came twice.
+    #[inline]
+    pub(crate) fn short_generation(&self) -> u32 {
+        self.generation as u32
+    }
+
     /// Payload of the POLICY event.
     pub(crate) fn payload(&self) -> Payload<'_> {
         Payload::Policy {

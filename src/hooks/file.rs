@@ -48,7 +48,7 @@ const SHOWN: u32 = flags::O_ACCMODE | flags::O_APPEND | flags::O_TRUNC;
 #[inline]
 pub(crate) fn open(node: &Node, file: &File) -> Result {
     let label = node.label_cell(task::current());
-    if label.is_taken() || node.host_ops() & (Op::FileRead.bit() | Op::FileWrite.bit()) != 0 {
+    if node.may_govern(label, Op::FileRead.bit() | Op::FileWrite.bit()) {
         return open_governed(node, file, label);
     }
     Ok(())
