@@ -54,27 +54,14 @@ const struct vfsmount *tcp_helper_current_root_mnt(void)
 	return fs ? READ_ONCE(fs->root.mnt) : NULL;
 }
 
-/*
- * Goes from a mount to the one that it is mounted in, and to the place there:
- * 1. If it is mounted nowhere, 0. If it is being moved, -EAGAIN. What
- * follow_up() does, without its lock and references.
- *
- * Context: RCU.
- */
+/* tcp_mnt_up() for those who do not know struct mount. */
 int tcp_helper_mnt_up(const struct vfsmount **path_mnt, struct dentry **path_dentry)
 {
 	const struct mount *mnt = container_of_const(*path_mnt, struct mount, mnt);
-	const struct mount *parent = READ_ONCE(mnt->mnt_parent);
+	int ret = tcp_mnt_up(&mnt, path_dentry);
 
-	if (parent == mnt)
-		return 0;
-	*path_dentry = READ_ONCE(mnt->mnt_mountpoint);
-	/* The two belong together if the first is the same afterwards. */
-	smp_rmb();
-	if (unlikely(READ_ONCE(mnt->mnt_parent) != parent))
-		return -EAGAIN;
-	*path_mnt = &parent->mnt;
-	return 1;
+	*path_mnt = &mnt->mnt;
+	return ret;
 }
 
 struct inode *tcp_helper_file_inode(const struct file *file)
