@@ -92,7 +92,7 @@ struct Slot {
 pub(crate) struct Recall {
     slots: KVBox<[Slot; 1 << SLOT_BITS]>,
     /// Inodes that are never asked about here, because a rule names them.
-    pub(crate) named: Filter,
+    pub(crate) named: Filter<AtomicU32>,
     /// Grows with each call of [`Recall::forget`].
     epoch: AtomicU64,
 }
@@ -133,30 +133,32 @@ impl Recall {
     }
 
     /// The line of the rule that, as is remembered, allows the calling task to do `op` at `path`. `label`
-    /// is where the task leads among those that may be labelled; `generation` is that of the policy that must have
-    /// allowed it, `None` for whichever is in force.
+    /// is where the task leads among those that may be labelled.
     ///
     /// Context: process context; takes no lock.
     #[inline]
-    pub(crate) fn line(
-        &self,
-        label: &Cell,
-        op: u32,
-        path: &Path,
-        generation: Option<u32>,
-    ) -> Option<u32> {
+    pub(crate) fn line(&self, label: &Cell, op: u32, path: &Path) -> Option<u32> {
         let (recall, label) = ((&raw const *self).cast(), (&raw const *label).cast());
-        let op = u64::from(op);
         // SAFETY: Both have the layout that C expects, which reads words that are atomic here, and so in
         // memory what they hold. By the invariant of `Path` both its parts are held; C takes RCU for what
         // lies above. Of a namespace it looks at nothing before it knows that it is the one that was
         // stored, and there.
-        let found = unsafe {
-            match generation {
-                None => bindings::recalled(recall, label, path.as_ptr(), op),
-                Some(one) => bindings::recalled_of(recall, label, path.as_ptr(), op, one),
-            }
-        };
+        let found = unsafe { bindings::recalled(recall, label, path.as_ptr(), u64::from(op)) };
+        (found != 0).then_some(found as u32)
+    }
+
+    /// As [`Self::line`], for a task of the agent with that number, of the policy of `generation` only.
+    pub(crate) fn line_of(
+        &self,
+        agent: NonZeroU32,
+        op: u32,
+        path: &Path,
+        generation: u32,
+    ) -> Option<u32> {
+        let (recall, op) = ((&raw const *self).cast(), u64::from(op));
+        // SAFETY: As in `line`.
+        let found =
+            unsafe { bindings::recalled_of(recall, agent.get(), path.as_ptr(), op, generation) };
         (found != 0).then_some(found as u32)
     }
 

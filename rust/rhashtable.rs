@@ -6,7 +6,10 @@
 
 use super::{
     bindings,
-    filter::Filter, //
+    filter::{
+        Cell,
+        Filter, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -76,7 +79,7 @@ const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_he
 pub(crate) struct Table<V: Send + Sync + 'static> {
     #[pin]
     inner: Opaque<bindings::rhashtable>,
-    filter: Filter,
+    filter: Filter<Cell>,
     len: Atomic<usize>,
     max: usize,
     _entries: PhantomData<KBox<Entry<V>>>,
@@ -120,7 +123,7 @@ impl<V: Send + Sync + 'static> Table<V> {
 
     /// The filter in front of the table; it knows the numbers of most entries.
     #[inline]
-    pub(crate) fn filter(&self) -> &Filter {
+    pub(crate) fn filter(&self) -> &Filter<Cell> {
         &self.filter
     }
 
@@ -147,7 +150,7 @@ impl<V: Send + Sync + 'static> Table<V> {
             return Err(ENOSPC);
         }
         // INVARIANT: Before it is there.
-        let known = self.filter.add(key, number);
+        let known = self.filter.add_numbered(key, number);
         let raw = KBox::into_raw(entry);
         // INVARIANT: The entry is a `KBox` that belongs to the table if this succeeds.
         // SAFETY: The table is initialised; `raw` begins with its head and has an initialised key.
@@ -234,7 +237,7 @@ impl<V: Send + Sync + 'static> Table<V> {
     fn forget(&self, key: usize, known: bool) {
         self.len.fetch_sub(1, Relaxed);
         // INVARIANT: It is not there any more.
-        self.filter.remove(key, known);
+        self.filter.remove_numbered(key, known);
     }
 
     /// The number of entries, at a moment while this ran.

@@ -73,19 +73,23 @@ impl Node {
 
     /// Whether it is remembered that the calling task may do this on all of `objects`, by one policy.
     fn recalls_all(&self, op: Op, objects: &[Object<'_>]) -> bool {
+        let current = task::current();
+        let Some(agent) = self.label_cell(current).number_of(current.key()) else {
+            return false;
+        };
         let generation = {
             let guard = rcu::read_lock();
-            self.policy
-                .peek(&guard)
-                .map(|policy| policy.short_generation())
+            match self.policy.peek(&guard) {
+                Some(policy) => policy.short_generation(),
+                None => return false,
+            }
         };
-        let label = self.label_cell(task::current());
         let mut line = 0;
         for object in objects {
             let Some(path) = object.path() else {
                 return false;
             };
-            match self.recall.line(label, op as u32, path, generation) {
+            match self.recall.line_of(agent, op as u32, path, generation) {
                 Some(by) if line == 0 => line = by,
                 Some(_) => {}
                 None => return false,
@@ -100,7 +104,7 @@ impl Node {
     /// Context: process context.
     #[inline]
     pub(crate) fn recalls(&self, label: &Cell, op: Op, path: &Path) -> bool {
-        let Some(line) = self.recall.line(label, op as u32, path, None) else {
+        let Some(line) = self.recall.line(label, op as u32, path) else {
             return false;
         };
         self.count_allowed(op, line);
@@ -163,14 +167,13 @@ impl Node {
         let Some(path) = path else {
             return asking.judge(object, address, guard);
         };
-        let label = self.label_cell(task::current());
-        self.recall
-            .line(
-                label,
-                asking.op as u32,
-                path,
-                Some(asking.policy.short_generation()),
-            )
+        let generation = asking.policy.short_generation();
+        asking
+            .number()
+            .and_then(|agent| {
+                self.recall
+                    .line_of(agent, asking.op as u32, path, generation)
+            })
             .or_else(|| self.find_out(asking, object, path, guard))
     }
 
@@ -213,11 +216,17 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// The agent's number, if it has one.
+    #[inline]
+    fn number(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.agent.number())
+    }
+
     /// What may be remembered of it.
     fn act(&self) -> Option<Act> {
         Some(Act {
             op: self.op as u32,
-            agent: NonZeroU32::new(self.agent.number())?,
+            agent: self.number()?,
             uid: self.uid,
             epoch: self.epoch,
         })

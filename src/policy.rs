@@ -160,7 +160,7 @@ impl ActivePolicy {
             paths.push(path, GFP_KERNEL)?;
         }
         for key in identities.keys() {
-            recall.named.add(key, 0);
+            recall.named.add(key);
         }
         Ok(Self {
             digest: sha256::digest(&[text]),
@@ -269,7 +269,7 @@ impl ActivePolicy {
 impl Drop for ActivePolicy {
     fn drop(&mut self) {
         for key in self.identities.keys() {
-            self.recall.named.remove(key, true);
+            self.recall.named.remove(key);
         }
     }
 }

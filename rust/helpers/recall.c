@@ -18,14 +18,14 @@
 
 #include "mount.h"
 
-/* `Cell` and `BITS` in filter.rs. */
+/* `Cell` and `BITS` in filter.rs. Where no number is asked for, a place is its count alone. */
 struct tcp_filter_cell {
 	u32 count;
 	u32 number;
 	unsigned long key;
 };
 
-#define TCP_FILTER_BITS 15
+#define TCP_FILTER_BITS 17
 
 /* `MULTIPLIER` in filter.rs. */
 #define TCP_FIBONACCI 0x9e3779b97f4a7c15
@@ -61,7 +61,7 @@ struct tcp_recall_slot {
 
 struct tcp_recall {
 	const struct tcp_recall_slot *slots;
-	const struct tcp_filter_cell *named;
+	const u32 *named;
 	u64 epoch;
 };
 
@@ -94,7 +94,7 @@ static __always_inline bool tcp_may_stray(const struct dentry *entry)
 
 /* A directory above an entry, and the mount that it is seen in. */
 struct tcp_step {
-	const struct dentry *dir;
+	struct dentry *dir;
 	const struct mount *mnt;
 };
 
@@ -107,21 +107,16 @@ struct tcp_step {
  */
 static __always_inline bool tcp_step_up(struct tcp_step *step)
 {
-	const struct dentry *parent = READ_ONCE(step->dir->d_parent);
-	const struct mount *mnt = step->mnt;
+	struct dentry *parent = READ_ONCE(step->dir->d_parent);
 
-	if (parent == step->dir) {
-		step->mnt = READ_ONCE(mnt->mnt_parent);
-		if (step->mnt == mnt)
-			return false;
-		parent = READ_ONCE(mnt->mnt_mountpoint);
-	}
+	if (parent == step->dir)
+		return tcp_mnt_up(&step->mnt, &step->dir) > 0;
 	step->dir = parent;
 	return true;
 }
 
 /* Gets the inodes from a directory upwards, if they fit and none may stray. */
-static void tcp_get_above(const struct path *path, const struct dentry *dir, u64 *above)
+static void tcp_get_above(const struct path *path, struct dentry *dir, u64 *above)
 {
 	struct tcp_step step = { .dir = dir, .mnt = real_mount(path->mnt) };
 	unsigned int i = 0;
@@ -140,7 +135,7 @@ static void tcp_get_above(const struct path *path, const struct dentry *dir, u64
  * Whether the same lies above, although something was renamed. Mounts are the
  * same already.
  */
-static noinline bool notrace tcp_above_is(const struct path *path, const struct dentry *dir,
+static noinline bool notrace tcp_above_is(const struct path *path, struct dentry *dir,
 					  const u64 *above)
 {
 	struct tcp_step step = { .dir = dir, .mnt = real_mount(path->mnt) };
@@ -173,7 +168,7 @@ bool tcp_helper_place(const struct path *path, void *words)
 	const struct fs_struct *fs = current->fs;
 	u32 moves = tcp_moves();
 	const struct mnt_namespace *ns;
-	const struct dentry *dir;
+	struct dentry *dir;
 
 	guard(rcu)();
 	dir = READ_ONCE(entry->d_parent);
@@ -196,7 +191,7 @@ bool tcp_helper_place(const struct path *path, void *words)
  * of that directory; or for the root of a file system, then for that one, which
  * has the same above it as what is in it.
  */
-static __always_inline bool tcp_place_is(const struct path *path, const struct dentry *dir,
+static __always_inline bool tcp_place_is(const struct path *path, struct dentry *dir,
 					 const struct tcp_place *place)
 {
 	const struct fs_struct *fs = current->fs;
@@ -210,10 +205,9 @@ static __always_inline bool tcp_place_is(const struct path *path, const struct d
 	       (likely(place->moves == tcp_moves()) || tcp_above_is(path, dir, place->above));
 }
 
-static __always_inline bool tcp_filter_may_have(const struct tcp_filter_cell *cells,
-						unsigned long key)
+static __always_inline bool tcp_filter_may_have(const u32 *counts, unsigned long key)
 {
-	return READ_ONCE(cells[(key * TCP_FIBONACCI) >> (64 - TCP_FILTER_BITS)].count);
+	return READ_ONCE(counts[(key * TCP_FIBONACCI) >> (64 - TCP_FILTER_BITS)]);
 }
 
 /* Must be the same function as `Act::slot` in recall.rs. */
@@ -226,22 +220,16 @@ tcp_recall_slot(const struct tcp_recall *recall, const struct dentry *dir, u64 a
 }
 
 /* See tcp_helper_recalled(). */
-static __always_inline u64 tcp_recalled(const struct tcp_recall *recall,
-					const struct tcp_filter_cell *label,
+static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u32 agent,
 					const struct path *path, u64 op, u32 generation)
 {
 	/* Before anything else is looked at. */
 	u64 epoch = smp_load_acquire(&recall->epoch);
 	const struct dentry *entry = path->dentry;
 	const struct tcp_recall_slot *slot;
-	const struct dentry *dir;
-	u64 act, found = 0;
+	struct dentry *dir;
+	u64 act = (u64)agent << 32 | op, found = 0;
 	u32 turn;
-
-	/* The task itself keeps the number from changing. */
-	if (unlikely(READ_ONCE(label->key) != (unsigned long)current))
-		return 0;
-	act = (u64)READ_ONCE(label->number) << 32 | op;
 
 	/*
 	 * Of a policy that is just being replaced, too: what was remembered may
@@ -277,12 +265,20 @@ static __always_inline u64 tcp_recalled(const struct tcp_recall *recall,
 u64 notrace tcp_helper_recalled(const void *recall, const void *label, const struct path *path,
 				u64 op)
 {
-	return tcp_recalled(recall, label, path, op, 0);
+	const struct tcp_filter_cell *cell = label;
+
+	/* The task itself keeps the number from changing. */
+	if (unlikely(READ_ONCE(cell->key) != (unsigned long)current))
+		return 0;
+	return tcp_recalled(recall, READ_ONCE(cell->number), path, op, 0);
 }
 
-/* The same, if it comes from the policy of that generation, which is not 0. */
-u64 tcp_helper_recalled_of(const void *recall, const void *label, const struct path *path, u64 op,
+/*
+ * The same for a task of the agent with that number, not 0, if it comes from
+ * the policy of that generation, not 0.
+ */
+u64 tcp_helper_recalled_of(const void *recall, u32 agent, const struct path *path, u64 op,
 			   u32 generation)
 {
-	return tcp_recalled(recall, label, path, op, generation);
+	return tcp_recalled(recall, agent, path, op, generation);
 }
