@@ -287,14 +287,22 @@ cat >"$run/config" <<END
 base=$in_initramfs/base.cpio
 ca=$in_build/swtpm-ca
 limit=$limit
+patience=$((120 * slowdown))
 tpm=$([ "$tpm" = none ] || [ "$tpm" = new ] && echo "$tpm" || echo kept)
 proxy=$proxy
 disk=$([ -n "$disk" ] && echo 1 || echo 0)
 kill_at=$(printf %q "$kill_at")
 kill_from=$(printf %q "$kill_from")
 END
-boot() {
+boot_once() {
 	"$top/scripts/root-exec" "${binds[@]}" /project/qemu/boot qemu-system-x86_64 "${machine[@]}"
+}
+boot() {
+	local status=0
+	boot_once || status=$?
+	[ -e "$run/hung" ] || return "$status"
+	mv "$run/hung" "$run/hung-once"
+	boot_once
 }
 status=0
 if [ $interactive = 1 ]; then
@@ -311,6 +319,7 @@ else
 fi
 
 [ -z "$console" ] || cp "$run/console" "$console"
+[ ! -e "$run/hung-once" ] || echo "note: QEMU stood still before the guest's first process and was started again" >&2
 if [ -n "${MODULE_COVERAGE:-}" ] && [ -e "$run/observed" ]; then
 	cp "$run/observed" "$(mktemp "$MODULE_COVERAGE/XXXXXXXX")"
 fi
@@ -327,6 +336,7 @@ if ! "$top/qemu/complaints" "$run/console" >"$run/complaint"; then
 fi
 [ ! -e "$run/tpm-stuck" ] || die "the TPM did not end after the guest"
 [ ! -e "$run/killed" ] || exit 126
+[ ! -e "$run/hung" ] || { tail_of_console; die "the guest's first process did not begin, twice"; }
 if [ -s "$run/status" ]; then
 	# A timeout after the status is a guest that could not power itself off.
 	[ "$status" = 0 ] || { tail_of_console; die "the guest reported a status but did not end well ($status)"; }
