@@ -287,7 +287,7 @@ cat >"$run/config" <<END
 base=$in_initramfs/base.cpio
 ca=$in_build/swtpm-ca
 limit=$limit
-patience=$((120 * slowdown))
+patience=$((240 * slowdown))
 tpm=$([ "$tpm" = none ] || [ "$tpm" = new ] && echo "$tpm" || echo kept)
 proxy=$proxy
 disk=$([ -n "$disk" ] && echo 1 || echo 0)
