@@ -426,6 +426,12 @@ impl Path {
         parent.addr()
     }
 
+    /// Whether both are entries of one directory, seen in one mount, at this moment.
+    #[inline]
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.0.mnt == other.0.mnt && self.directory() == other.directory()
+    }
+
     /// The directory entry.
     #[inline]
     pub(crate) fn dentry(&self) -> &Dentry {

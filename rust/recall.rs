@@ -147,7 +147,8 @@ impl Recall {
         (found != 0).then_some(found as u32)
     }
 
-    /// As [`Self::line`], for a task of the agent with that number, of the policy of `generation` only.
+    /// As [`Self::line`], for a task of the agent with that number, of the policy of `generation` only, which
+    /// names nothing that is at `path`.
     pub(crate) fn line_of(
         &self,
         agent: NonZeroU32,

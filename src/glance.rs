@@ -77,18 +77,25 @@ impl Node {
         let Some(agent) = self.label_cell(current).number_of(current.key()) else {
             return false;
         };
-        let generation = {
-            let guard = rcu::read_lock();
-            match self.policy.peek(&guard) {
-                Some(policy) => policy.short_generation(),
-                None => return false,
-            }
+        let guard = rcu::read_lock();
+        let Some(policy) = self.policy.peek(&guard) else {
+            return false;
         };
         let mut line = 0;
+        let mut before: Option<&Path> = None;
         for object in objects {
             let Some(path) = object.path() else {
                 return false;
             };
+            if policy.names(path.dentry().inode_key()) {
+                return false;
+            }
+            // A rename has both directories locked: entries of one stay beside each other.
+            if op == Op::FileRename && before.is_some_and(|before| before.is_beside(path)) {
+                continue;
+            }
+            before = Some(path);
+            let generation = policy.short_generation();
             match self.recall.line_of(agent, op as u32, path, generation) {
                 Some(by) if line == 0 => line = by,
                 Some(_) => {}
@@ -170,6 +177,7 @@ impl Node {
         let generation = asking.policy.short_generation();
         asking
             .number()
+            .filter(|_| !asking.is_named(path))
             .and_then(|agent| {
                 self.recall
                     .line_of(agent, asking.op as u32, path, generation)
@@ -235,8 +243,7 @@ impl Asking<'_> {
     /// Whether a rule names what is at `path` itself, and not only what it is below.
     #[inline]
     fn is_named(&self, path: &Path) -> bool {
-        let inode = path.dentry().inode_key();
-        self.policy.objects(inode).next().is_some()
+        self.policy.names(path.dentry().inode_key())
     }
 
     /// The line of the rule that allows it; `None` when it is not simply allowed.

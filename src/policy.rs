@@ -193,6 +193,12 @@ impl ActivePolicy {
         self.identities.find(key)
     }
 
+    /// Whether a rule names the inode `key` itself, and not only what it is below.
+    #[inline]
+    pub(crate) fn names(&self, key: usize) -> bool {
+        self.recall.named.may_have(key) && self.objects(key).next().is_some()
+    }
+
     /// Tells a new matcher which objects lie above `object`, and which address and port are used.
     ///
     /// # Errors

@@ -219,24 +219,15 @@ tcp_recall_slot(const struct tcp_recall *recall, const struct dentry *dir, u64 a
 	return &recall->slots[hash >> (64 - TCP_RECALL_SLOT_BITS)];
 }
 
-/* See tcp_helper_recalled(). */
-static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u32 agent,
+/* What is remembered, if it is of that epoch, and of that generation or of any if 0 is given. */
+static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u64 epoch, u32 agent,
 					const struct path *path, u64 op, u32 generation)
 {
-	/* Before anything else is looked at. */
-	u64 epoch = smp_load_acquire(&recall->epoch);
 	const struct dentry *entry = path->dentry;
 	const struct tcp_recall_slot *slot;
-	struct dentry *dir;
 	u64 act = (u64)agent << 32 | op, found = 0;
+	struct dentry *dir;
 	u32 turn;
-
-	/*
-	 * Of a policy that is just being replaced, too: what was remembered may
-	 * come from that one.
-	 */
-	if (unlikely(tcp_filter_may_have(recall->named, (unsigned long)entry->d_inode)))
-		return 0;
 
 	/* As good as rcu_read_lock(), and inlined. */
 	preempt_disable_notrace();
@@ -262,23 +253,34 @@ static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u32 age
  * half and the line of the rule in the lower half; 0 if nothing is. `label` is
  * the cell that the task leads to among those that may be labelled.
  */
-u64 notrace tcp_helper_recalled(const void *recall, const void *label, const struct path *path,
+u64 notrace tcp_helper_recalled(const void *words, const void *label, const struct path *path,
 				u64 op)
 {
+	const struct tcp_recall *recall = words;
 	const struct tcp_filter_cell *cell = label;
+	/* Before anything else is looked at. */
+	u64 epoch = smp_load_acquire(&recall->epoch);
 
 	/* The task itself keeps the number from changing. */
 	if (unlikely(READ_ONCE(cell->key) != (unsigned long)current))
 		return 0;
-	return tcp_recalled(recall, READ_ONCE(cell->number), path, op, 0);
+	/*
+	 * Of a policy that is just being replaced, too: what was remembered may
+	 * come from that one.
+	 */
+	if (unlikely(tcp_filter_may_have(recall->named, (unsigned long)path->dentry->d_inode)))
+		return 0;
+	return tcp_recalled(recall, epoch, READ_ONCE(cell->number), path, op, 0);
 }
 
 /*
  * The same for a task of the agent with that number, not 0, if it comes from
- * the policy of that generation, not 0.
+ * the policy of that generation, not 0, which does not name what is at `path`.
  */
-u64 tcp_helper_recalled_of(const void *recall, u32 agent, const struct path *path, u64 op,
+u64 tcp_helper_recalled_of(const void *words, u32 agent, const struct path *path, u64 op,
 			   u32 generation)
 {
-	return tcp_recalled(recall, agent, path, op, generation);
+	const struct tcp_recall *recall = words;
+
+	return tcp_recalled(recall, smp_load_acquire(&recall->epoch), agent, path, op, generation);
 }
