@@ -1041,6 +1041,43 @@ fn not_for_another_directory(ctx: &mut Ctx) -> Res {
     agent.stop().map(drop)
 }
 
+/// A rename concerns two directories, and what is remembered of one says nothing about the other.
+fn not_for_the_other_directory_of_a_rename(ctx: &mut Ctx) -> Res {
+    let (allowed, denied) = (ctx.dir("allowed")?, ctx.dir("denied")?);
+    for name in ["allowed/one", "allowed/two", "denied/one", "denied/two"] {
+        ctx.file(name, b"x")?;
+    }
+    ctx.worker_policy(&format!("op=FILE_RENAME path={denied} action=DENY"))?;
+    let (here, there) = (format!("{allowed}/one"), format!("{denied}/one"));
+    let tries = [
+        (&here, format!("{denied}/new"), 0),
+        (&there, format!("{allowed}/new"), 0),
+        (&here, format!("{denied}/two"), 0),
+        (&there, format!("{allowed}/two"), 0),
+        (&here, format!("{denied}/two"), libc::RENAME_EXCHANGE),
+        (&there, format!("{allowed}/two"), libc::RENAME_EXCHANGE),
+        (&there, format!("{denied}/new"), 0),
+    ];
+    let agent = ctx.as_agent("worker", "a", |report| {
+        for (from, to, flags) in &tries {
+            let moved = format!("{allowed}/moved");
+            for _ in 0..2 {
+                report.errno(sys::rename(&here, &moved, 0));
+                report.errno(sys::rename(&moved, &here, 0));
+            }
+            report.errno(sys::rename(from, to, *flags));
+        }
+    })?;
+    for (at, (from, to, flags)) in tries.iter().enumerate() {
+        for n in 0..4 {
+            expect_errno("a rename in one directory", agent.errno(5 * at + n)?, 0)?;
+        }
+        let what = format!("{from} to {to}, flags {flags}");
+        expect_errno(&what, agent.errno(5 * at + 4)?, libc::EACCES)?;
+    }
+    Ok(())
+}
+
 fn not_for_another_operation(ctx: &mut Ctx) -> Res {
     let dir = ctx.dir("dir")?;
     ctx.file("dir/f", b"x")?;
@@ -1147,6 +1184,10 @@ pub const TESTS: &[Test] = &[
     Test::new(
         "recall_not_for_another_directory",
         not_for_another_directory,
+    ),
+    Test::new(
+        "recall_not_for_the_other_directory_of_a_rename",
+        not_for_the_other_directory_of_a_rename,
     ),
     Test::new(
         "recall_not_for_another_operation",
