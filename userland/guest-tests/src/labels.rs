@@ -480,7 +480,11 @@ fn by_execution_with_an_open_file(ctx: &mut Ctx) -> Result<(), String> {
     nothing_left()
 }
 
-fn inherited_by(ctx: &Ctx, what: &str, make: fn(&mut Report<'_>) -> i32) -> Result<Ended, String> {
+fn inherited_by(
+    ctx: &Ctx,
+    what: &str,
+    make: impl Fn(&mut Report<'_>) -> i32,
+) -> Result<Ended, String> {
     let ended = ctx.as_agent("worker", "a", |report| {
         let result = make(report);
         report.push(i64::from(result));
@@ -495,7 +499,10 @@ fn no_leak_after_many_forks(ctx: &mut Ctx) -> Result<(), String> {
     nothing_left()?;
     let ended = inherited_by(ctx, "5000 forks", |_| {
         let mut failed = 0;
-        for _ in 0..5000 {
+        for done in 0..5000 {
+            if done % 250 == 0 {
+                ctx.progress();
+            }
             // SAFETY: Single threaded; the child ends at once.
             let pid = unsafe { libc::fork() };
             match pid {

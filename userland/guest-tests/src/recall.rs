@@ -622,6 +622,7 @@ fn knows_a_reused_directory(ctx: &mut Ctx) -> Res {
     })?;
     let trace = Trace::start()?;
     for batch in 0..BATCHES {
+        ctx.progress();
         make_directories(&first)?;
         expect_twice(&agent, "in the first directories", 0)?;
         remove_directories(&first)?;
