@@ -117,7 +117,8 @@ debug)
 	in_image=$in_debug/arch/x86/boot/bzImage
 	ko=$module-debug/tcp_lsm.ko
 	# While it looks at its processors it forgets that they have five levels of tables, and KASAN is mistaken.
-	append=" no5lvl$append"
+	# Unlike the stock kernel it puts no times before its messages by itself.
+	append=" no5lvl printk.time=1$append"
 	[ -z "${MODULE_COVERAGE:-}" ] || die "run.sh: MODULE_COVERAGE is for the stock kernel"
 	;;
 *) die "run.sh: --kernel $kernel: it may be stock or debug" ;;

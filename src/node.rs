@@ -4,13 +4,14 @@
 //!
 //! # Locks
 //!
-//! In the order in which they may be taken:
+//! In the order in which they may be taken (`scripts/lock-order` compares it with what lockdep sees):
 //!
-//! 1. [`Node::admin`], a mutex: serialises changes of policy, validators, phase and mode.
-//! 2. The list of agents, a mutex ([`crate::agent::Agents`]).
-//! 3. [`Node::validators`], a spin lock: the pointer to the current set, no more.
-//! 4. [`Node::books`], a spin lock: ledger, docket, quarantine, and what validators have signed.
-//! 5. [`Node::kept`], a spin lock: a copy of what `status` shows, no more.
+//! 1. `securityfs::Open::session`, a mutex: one read or write of an open file at a time.
+//! 2. [`Node::admin`], a mutex: serialises changes of policy, validators, phase and mode.
+//! 3. `Agents::inner`, a mutex: the list of agents ([`crate::agent::Agents`]).
+//! 4. [`Node::validators`], a spin lock: the pointer to the current set, no more.
+//! 5. [`Node::books`], a spin lock: ledger, docket, quarantine, and what validators have signed.
+//! 6. [`Node::kept`], a spin lock: a copy of what `status` shows, no more.
 //!
 //! Hooks look labels up under RCU and read the policy under SRCU ([`Node::policy`]); those that may
 //! sleep are inside a section of [`Node::sleepers`], which unloading waits for.
