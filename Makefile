@@ -27,7 +27,8 @@ suffix := $(if $(filter sid,$(KERNEL)),-sid)
 help:
 	@echo 'make run         play the main scenario in a virtual machine'
 	@echo 'make test        every test, on the host and in the guest; ends with "N passed, N failed"'
-	@echo 'make test-debug  the guest tests on a kernel with KASAN, lockdep and more, which this builds'
+	@echo 'make test-debug  the guest tests on a kernel with KASAN, lockdep and more, which this builds;'
+	@echo '                 with QUICK=1 the groups that stand for the others'
 	@echo 'make coverage    which lines of the engine and tcpctl the tests reach; fails below 95 %'
 	@echo 'make simulate    validators that lie, thousands of runs; writes Documentation/simulation.rst'
 	@echo 'make mutants     mistakes put into the engine, one at a time; writes Documentation/testing/mutation.rst'
@@ -79,7 +80,7 @@ test: all
 	@scripts/test $(PARTS)
 
 test-debug: debug
-	@scripts/test debug
+	@scripts/test $(if $(QUICK),quick-debug,debug)
 
 coverage:
 	@scripts/coverage
