@@ -1124,8 +1124,8 @@ impl Client {
     /// # Errors
     ///
     /// `not_in_setup`, `no_policy`, `no_validators`.
-    pub(crate) fn seal(&mut self) -> Result<Outcome> {
-        self.govern(command::SEAL, &Builder::new())
+    pub(crate) fn seal(&mut self) -> Result<Taken> {
+        Taken::parse(self.call_one(command::SEAL, &Builder::new())?)
     }
 
     /// Sets the mode.

@@ -6,14 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    client::{
-        Client,
-        Outcome, //
-    },
-    error::{
-        Error,
-        Result, //
-    },
+    client::Client,
+    error::Result,
     output::{
         note,
         Output, //
@@ -35,24 +29,17 @@ pub(crate) struct Command {
 ///
 /// # Errors
 ///
-/// The refusals of the node: `not_in_setup`, `no_policy`, `no_validators`; [`Error::Unsaved`].
+/// The refusals of the node: `not_in_setup`, `no_policy`, `no_validators`; [`crate::error::Error::Unsaved`].
 pub(crate) fn run(command: &Command, output: &Output) -> Result<()> {
     let mut client = Client::open()?;
-    match client.seal()? {
-        Outcome::Taken(taken) => {
-            state::finish(&mut client, &command.place, &taken)?;
-            output.either(&json!({ "outcome": "done", "phase": "sealed" }), || {
-                "sealed".to_owned()
-            })?;
-            note(
-                output,
-                "From now on policy, validators, mode and unloading take a quorum, whoever asks.",
-            );
-            Ok(())
-        }
-        Outcome::Pending(id) => Err(Error::Pending {
-            request: hex::encode(id),
-            waited: false,
-        }),
-    }
+    let taken = client.seal()?;
+    state::finish(&mut client, &command.place, &taken)?;
+    output.either(&json!({ "outcome": "done", "phase": "sealed" }), || {
+        "sealed".to_owned()
+    })?;
+    note(
+        output,
+        "From now on policy, validators, mode and unloading take a quorum, whoever asks.",
+    );
+    Ok(())
 }
