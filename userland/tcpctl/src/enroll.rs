@@ -570,6 +570,23 @@ mod tests {
     }
 
     #[test]
+    fn every_promised_algorithm_is_accepted_and_checked() {
+        let vector = vector("enroll.json");
+        let ek = EkPublic::from_public(&bytes(&vector["rsa"]["public"])).unwrap();
+        let cases = vector["algorithms"].as_array().unwrap();
+        assert_eq!(cases.len(), 5);
+        for case in cases {
+            let (good, issuers) = (bytes(&case["certificate"]), list(&case["issuers"]));
+            check_ek(&good, &ek, &issuers, now(&vector)).unwrap();
+            // The signature stands at the end.
+            let mut bad = good;
+            *bad.last_mut().unwrap() ^= 1;
+            let error = check_ek(&bad, &ek, &issuers, now(&vector)).unwrap_err();
+            assert_eq!(error.code(), "ek_issuer", "{}", case["comment"]);
+        }
+    }
+
+    #[test]
     fn certificates_that_prove_nothing_are_refused_by_name() {
         let vector = vector("enroll.json");
         let ek = EkPublic::from_public(&bytes(&vector["rsa"]["public"])).unwrap();
