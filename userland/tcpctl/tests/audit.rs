@@ -298,6 +298,43 @@ fn a_state_is_compared_with_the_log() {
 }
 
 #[test]
+fn validators_and_clocks_in_a_state_are_compared() {
+    let lies: [fn(&mut Node); 4] = [
+        |node| {
+            node.validators.remove(&3);
+        },
+        |node| node.validators.get_mut(&3).unwrap().weight += 1,
+        |node| node.validators.get_mut(&3).unwrap().name = "mallory".to_owned(),
+        |node| assert!(node.validators.get_mut(&3).unwrap().last.set(3, 7)),
+    ];
+    for lie in lies {
+        let mut node = Node::new(3);
+        node.set_up();
+        lie(&mut node);
+        let state = node.checkpoint_state();
+        let case = Case::new(node);
+        case.write("state", &state);
+        let (code, value) = case.quoted(&["--state", "state"]);
+        assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
+    }
+}
+
+#[test]
+fn a_state_with_the_counter_of_before_its_commit_is_refused() {
+    let mut node = Node::new(3);
+    node.set_up();
+    let mut state = node.checkpoint_state();
+    let counter = 44..52;
+    assert_eq!(state[counter.clone()], node.counter.to_be_bytes());
+    state[counter].copy_from_slice(&(node.counter - 1).to_be_bytes());
+    let case = Case::new(node);
+    case.write("state", &state);
+    let (code, value) = case.quoted(&["--state", "state"]);
+    assert_eq!((code, &value["error"]), (Some(1), &json!("state_differs")));
+    assert!(value.to_string().contains("the counter is"), "{value}");
+}
+
+#[test]
 fn a_state_that_was_staged_is_compared_with_what_was_staged() {
     let mut node = Node::new(3);
     node.set_up();
