@@ -35,7 +35,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// How many decisions are remembered, as a power of two: 80 KiB.
+/// How many decisions are remembered, as a power of two: 176 KiB.
 const SLOT_BITS: u32 = 10;
 
 /// What a task of an agent does to entries of a directory, and since when that is so.
@@ -52,9 +52,9 @@ pub(crate) struct Act {
 }
 
 impl Act {
-    /// Who does what, in one word.
+    /// What is done, by whom.
     fn word(&self) -> u64 {
-        u64::from(self.agent.get()) << u32::BITS | u64::from(self.op)
+        word(self.op, self.agent.get())
     }
 
     /// Where it is remembered for that [`Path::directory`]. Must be the same function as
@@ -63,6 +63,12 @@ impl Act {
         let hash = (directory ^ self.word() as usize).wrapping_mul(MULTIPLIER);
         hash >> (usize::BITS - SLOT_BITS)
     }
+}
+
+/// An operation of an agent; the number 0 is none's.
+#[inline]
+fn word(op: u32, agent: u32) -> u64 {
+    u64::from(op) << u32::BITS | u64::from(agent)
 }
 
 /// What has allowed something.
@@ -139,11 +145,12 @@ impl Recall {
     #[inline]
     pub(crate) fn line(&self, label: &Cell, op: u32, path: &Path) -> Option<u32> {
         let (recall, label) = ((&raw const *self).cast(), (&raw const *label).cast());
+        let op = word(op, 0);
         // SAFETY: Both have the layout that C expects, which reads words that are atomic here, and so in
         // memory what they hold. By the invariant of `Path` both its parts are held; C takes RCU for what
         // lies above. Of a namespace it looks at nothing before it knows that it is the one that was
         // stored, and there.
-        let found = unsafe { bindings::recalled(recall, label, path.as_ptr(), u64::from(op)) };
+        let found = unsafe { bindings::recalled(recall, label, path.as_ptr(), op) };
         (found != 0).then_some(found as u32)
     }
 
@@ -156,10 +163,9 @@ impl Recall {
         path: &Path,
         generation: u32,
     ) -> Option<u32> {
-        let (recall, op) = ((&raw const *self).cast(), u64::from(op));
+        let (recall, act) = ((&raw const *self).cast(), word(op, agent.get()));
         // SAFETY: As in `line`.
-        let found =
-            unsafe { bindings::recalled_of(recall, agent.get(), path.as_ptr(), op, generation) };
+        let found = unsafe { bindings::recalled_of(recall, path.as_ptr(), act, generation) };
         (found != 0).then_some(found as u32)
     }
 

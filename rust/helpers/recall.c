@@ -187,11 +187,11 @@ bool tcp_helper_place(const struct path *path, void *words)
 }
 
 /*
- * Whether tcp_helper_place() would give this, which it gave once for an entry
- * of that directory; or for the root of a file system, then for that one, which
- * has the same above it as what is in it.
+ * Whether tcp_helper_place() would give this but for renames, which it gave
+ * once for an entry of that directory; or for the root of a file system, then
+ * for that one, which has the same above it as what is in it.
  */
-static __always_inline bool tcp_place_is(const struct path *path, struct dentry *dir,
+static __always_inline bool tcp_place_is(const struct path *path, const struct dentry *dir,
 					 const struct tcp_place *place)
 {
 	const struct fs_struct *fs = current->fs;
@@ -201,8 +201,7 @@ static __always_inline bool tcp_place_is(const struct path *path, struct dentry 
 	       place->mount == tcp_mnt_name(path->mnt) && place->namespace == (unsigned long)ns &&
 	       place->event == READ_ONCE(ns->event) && fs &&
 	       place->root == tcp_mnt_name(READ_ONCE(fs->root.mnt)) &&
-	       place->second == tcp_second() &&
-	       (likely(place->moves == tcp_moves()) || tcp_above_is(path, dir, place->above));
+	       place->second == tcp_second();
 }
 
 static __always_inline bool tcp_filter_may_have(const u32 *counts, unsigned long key)
@@ -219,39 +218,59 @@ tcp_recall_slot(const struct tcp_recall *recall, const struct dentry *dir, u64 a
 	return &recall->slots[hash >> (64 - TCP_RECALL_SLOT_BITS)];
 }
 
-/* What is remembered, if it is of that epoch, and of that generation or of any if 0 is given. */
-static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u64 epoch, u32 agent,
-					const struct path *path, u64 op, u32 generation)
+/* What a slot says that was read at that turn: all of it is of one turn if it is still the same. */
+static __always_inline u64 tcp_found(const struct tcp_recall_slot *slot, u32 turn)
 {
-	const struct dentry *entry = path->dentry;
+	u64 found = BIT_ULL(32) | slot->line;
+
+	smp_rmb();
+	return likely(READ_ONCE(slot->turn) == turn) ? found : 0;
+}
+
+/*
+ * The end of tcp_recalled() when something was renamed since; apart from it, so
+ * that it has no registers to save.
+ */
+static noinline u64 notrace tcp_recalled_since(const struct path *path, struct dentry *dir,
+					       const struct tcp_recall_slot *slot, u32 turn)
+{
+	u64 found = tcp_above_is(path, dir, slot->place.above) ? tcp_found(slot, turn) : 0;
+
+	preempt_enable_notrace();
+	return found;
+}
+
+/* What is remembered, if it is of that epoch, and of that generation or of any if 0 is given. */
+static __always_inline u64 tcp_recalled(const struct tcp_recall *recall, u64 epoch, u64 act,
+					const struct path *path, u32 generation)
+{
 	const struct tcp_recall_slot *slot;
-	u64 act = (u64)agent << 32 | op, found = 0;
 	struct dentry *dir;
+	u64 found = 0;
 	u32 turn;
 
 	/* As good as rcu_read_lock(), and inlined. */
 	preempt_disable_notrace();
-	dir = READ_ONCE(entry->d_parent);
+	dir = READ_ONCE(path->dentry->d_parent);
 	slot = tcp_recall_slot(recall, dir, act);
 	turn = smp_load_acquire(&slot->turn);
 	if (likely(!(turn & 1) && slot->act == act && slot->epoch == epoch &&
 		   slot->uid == __kuid_val(current_euid()) &&
 		   (!generation || slot->generation == generation) &&
 		   tcp_place_is(path, dir, &slot->place))) {
-		found = BIT_ULL(32) | slot->line;
-		/* All of it is of one turn if the turn is still the same. */
-		smp_rmb();
-		if (unlikely(READ_ONCE(slot->turn) != turn))
-			found = 0;
+		if (unlikely(slot->place.moves != tcp_moves()))
+			return tcp_recalled_since(path, dir, slot, turn);
+		found = tcp_found(slot, turn);
 	}
 	preempt_enable_notrace();
 	return found;
 }
 
 /*
- * What is remembered of the calling task doing `op` at `path`: 1 in the upper
- * half and the line of the rule in the lower half; 0 if nothing is. `label` is
- * the cell that the task leads to among those that may be labelled.
+ * What is remembered of the calling task doing something at `path`: 1 in the
+ * upper half and the line of the rule in the lower half; 0 if nothing is. The
+ * operation is the upper half of `op`. `label` is the cell that the task leads
+ * to among those that may be labelled.
  */
 u64 notrace tcp_helper_recalled(const void *words, const void *label, const struct path *path,
 				u64 op)
@@ -270,17 +289,17 @@ u64 notrace tcp_helper_recalled(const void *words, const void *label, const stru
 	 */
 	if (unlikely(tcp_filter_may_have(recall->named, (unsigned long)path->dentry->d_inode)))
 		return 0;
-	return tcp_recalled(recall, epoch, READ_ONCE(cell->number), path, op, 0);
+	return tcp_recalled(recall, epoch, op | READ_ONCE(cell->number), path, 0);
 }
 
 /*
- * The same for a task of the agent with that number, not 0, if it comes from
- * the policy of that generation, not 0, which does not name what is at `path`.
+ * The same of a task of the agent that is the lower half of `act`, not 0, if it
+ * comes from the policy of that generation, not 0, which does not name what is
+ * at `path`.
  */
-u64 tcp_helper_recalled_of(const void *words, u32 agent, const struct path *path, u64 op,
-			   u32 generation)
+u64 tcp_helper_recalled_of(const void *words, const struct path *path, u64 act, u32 generation)
 {
 	const struct tcp_recall *recall = words;
 
-	return tcp_recalled(recall, smp_load_acquire(&recall->epoch), agent, path, op, generation);
+	return tcp_recalled(recall, smp_load_acquire(&recall->epoch), act, path, generation);
 }

@@ -121,8 +121,8 @@ pub(crate) fn measure(
         if tasks < u64::from(TASKS) {
             return Err(format!("the module counts {tasks} tasks, not {TASKS}"));
         }
-        ruler.open_close("loaded_30000", unlabelled)?;
-        ruler.open_close("agent_30000", agent)?;
+        ruler.open_close_of_many("loaded_30000", unlabelled)?;
+        ruler.open_close_of_many("agent_30000", agent)?;
     }
     eprintln!("bench: memory of {TASKS} labels");
     let mut rounds = Vec::new();
