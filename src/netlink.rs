@@ -420,13 +420,13 @@ fn clock_room() -> Result<KVec<u8>, AllocError> {
 }
 
 /// Replies what has become of a command of governance.
+///
+/// The reply was made before the command was followed: whoever is told that memory is lacking has changed nothing.
 fn reply_outcome<T>(
-    request: &Request<'_>,
-    cmd: u8,
+    mut reply: Message<Node>,
     outcome: &Outcome<T>,
     more: impl FnOnce(&mut Message<Node>, &T) -> Result,
 ) -> Answer {
-    let mut reply = request.reply::<Node>(cmd, DEFAULT_SIZE)?;
     match outcome {
         Outcome::Done(value) => {
             reply.put_u32(attr::OUTCOME, 1)?;
@@ -567,8 +567,9 @@ fn validator_add(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     let name = text(request, attr::VALIDATOR_NAME)?;
     let key = array(request, attr::VALIDATOR_KEY)?;
     let weight = number(request, attr::VALIDATOR_WEIGHT)?;
+    let reply = request.reply::<Node>(command::VALIDATOR_ADD, DEFAULT_SIZE)?;
     let outcome = node.answer(node.add_validator(name, key, weight), "validator-add")?;
-    reply_outcome(request, command::VALIDATOR_ADD, &outcome, |reply, added| {
+    reply_outcome(reply, &outcome, |reply, added| {
         reply.put_u32(attr::VALIDATOR_SLOT, u32::from(added.slot))?;
         reply.put_bytes(attr::VALIDATOR_ID, &added.id)
     })
@@ -577,20 +578,17 @@ fn validator_add(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
 fn validator_remove(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "validator-remove")?;
     let name = text(request, attr::VALIDATOR_NAME)?;
+    let reply = request.reply::<Node>(command::VALIDATOR_REMOVE, DEFAULT_SIZE)?;
     let outcome = node.answer(node.remove_validator(name), "validator-remove")?;
-    reply_outcome(request, command::VALIDATOR_REMOVE, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn validator_readmit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "validator-readmit")?;
     let name = text(request, attr::VALIDATOR_NAME)?;
+    let reply = request.reply::<Node>(command::VALIDATOR_READMIT, DEFAULT_SIZE)?;
     let outcome = node.answer(node.readmit_validator(name), "validator-readmit")?;
-    reply_outcome(
-        request,
-        command::VALIDATOR_READMIT,
-        &outcome,
-        |_, ()| Ok(()),
-    )
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 /// What the node thinks of a validator: a copy, as [`Alerts`].
@@ -669,44 +667,44 @@ fn validator_get(node: ArcBorrow<'_, Node>, dump: &mut Dump<'_>, cursor: &mut u6
 
 fn seal(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "seal")?;
+    let reply = request.reply::<Node>(command::SEAL, DEFAULT_SIZE)?;
     let outcome = node.answer(node.seal(), "seal")?;
-    reply_outcome(request, command::SEAL, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn state_stage(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "state-stage")?;
+    let reply = request.reply::<Node>(command::STATE_STAGE, DEFAULT_SIZE)?;
     let outcome = match node.answer(node.checkpoint(), "state-stage")? {
         Some(counter) => Outcome::Staged(counter),
         None => Outcome::Done(()),
     };
-    reply_outcome(request, command::STATE_STAGE, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn state_commit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "state-commit")?;
     let digest = array(request, attr::STATE_DIGEST)?;
+    let reply = request.reply::<Node>(command::STATE_COMMIT, DEFAULT_SIZE)?;
     let outcome = Outcome::Done(node.answer(node.commit(digest), "state-commit")?);
-    reply_outcome(
-        request,
-        command::STATE_COMMIT,
-        &outcome,
-        |reply, (counter, anchor)| {
-            put_u64(reply, attr::STATE_COUNTER, *counter)?;
-            reply.put_bytes(attr::ANCHOR, anchor)
-        },
-    )
+    reply_outcome(reply, &outcome, |reply, (counter, anchor)| {
+        put_u64(reply, attr::STATE_COUNTER, *counter)?;
+        reply.put_bytes(attr::ANCHOR, anchor)
+    })
 }
 
 fn state_discard(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "state-discard")?;
+    let reply = request.reply::<Node>(command::STATE_DISCARD, DEFAULT_SIZE)?;
     let outcome = Outcome::Done(node.answer(node.discard(), "state-discard")?);
-    reply_outcome(request, command::STATE_DISCARD, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn state_recover(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "state-recover")?;
+    let reply = request.reply::<Node>(command::STATE_RECOVER, DEFAULT_SIZE)?;
     let outcome = Outcome::Done(node.answer(node.recover_to_setup(), "state-recover")?);
-    reply_outcome(request, command::STATE_RECOVER, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn mode_set(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
@@ -715,14 +713,16 @@ fn mode_set(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
         .ok()
         .and_then(Mode::from_u8)
         .ok_or(missing().at(attr::MODE))?;
+    let reply = request.reply::<Node>(command::MODE_SET, DEFAULT_SIZE)?;
     let outcome = node.answer(node.change_mode(mode), "mode-set")?;
-    reply_outcome(request, command::MODE_SET, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn unload(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     node.admit_request(Need::Admin, request, "unload")?;
+    let reply = request.reply::<Node>(command::UNLOAD, DEFAULT_SIZE)?;
     let outcome = node.answer(node.allow_unload(), "unload")?;
-    reply_outcome(request, command::UNLOAD, &outcome, |_, ()| Ok(()))
+    reply_outcome(reply, &outcome, |_, ()| Ok(()))
 }
 
 fn agent_label(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
@@ -731,11 +731,11 @@ fn agent_label(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     }
     let name = text(request, attr::AGENT_NAME)?;
     let class = text(request, attr::AGENT_CLASS)?;
+    let mut reply = request.reply::<Node>(command::AGENT_LABEL, DEFAULT_SIZE)?;
     let id = node.answer(
         node.label_current(name, class, request.portid()),
         "agent-label",
     )?;
-    let mut reply = request.reply::<Node>(command::AGENT_LABEL, DEFAULT_SIZE)?;
     put_u64(&mut reply, attr::AGENT_ID, id)?;
     Ok(reply.send()?)
 }
@@ -908,10 +908,10 @@ fn vote_submit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     let record = request
         .attr_bytes(attr::VOTE)
         .ok_or(missing().at(attr::VOTE))?;
+    let mut reply = request.reply::<Node>(command::VOTE_SUBMIT, DEFAULT_SIZE)?;
     let accepted = node
         .submit_vote(record, request.sender_euid().as_u32())
         .map_err(refuse)?;
-    let mut reply = request.reply::<Node>(command::VOTE_SUBMIT, DEFAULT_SIZE)?;
     reply.put_u32(attr::OUTCOME, if accepted.held { 4 } else { 1 })?;
     reply.put_bytes(attr::REQUEST_ID, &accepted.request)?;
     reply.put_u32(attr::REQUEST_STATE, accepted.state as u32)?;
@@ -926,10 +926,10 @@ fn evidence_submit(node: ArcBorrow<'_, Node>, request: &Request<'_>) -> Answer {
     let evidence = request
         .attr_bytes(attr::EVIDENCE)
         .ok_or(missing().at(attr::EVIDENCE))?;
+    let mut reply = request.reply::<Node>(command::EVIDENCE_SUBMIT, DEFAULT_SIZE)?;
     let (validator, fault) = node
         .submit_evidence(evidence, request.sender_euid().as_u32())
         .map_err(refuse)?;
-    let mut reply = request.reply::<Node>(command::EVIDENCE_SUBMIT, DEFAULT_SIZE)?;
     reply.put_u32(attr::OUTCOME, 1)?;
     put_text(&mut reply, attr::VALIDATOR_NAME, validator.name.as_str())?;
     reply.put_u32(attr::VALIDATOR_SLOT, u32::from(validator.slot))?;
