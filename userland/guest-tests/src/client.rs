@@ -182,6 +182,9 @@ pub const DUMP: u16 = 0x301;
 /// Receive limit of a socket, seconds.
 const LIMIT_S: i64 = 30;
 
+/// More than any datagram has.
+const ROOM: usize = 1 << 18;
+
 /// A netlink socket that knows the family's number.
 pub struct Client {
     fd: OwnedFd,
@@ -190,11 +193,18 @@ pub struct Client {
     /// Number of the multicast group `events`.
     pub group: u32,
     sequence: u32,
+    room: usize,
 }
 
 impl Client {
     /// Opens a socket and resolves the family.
     pub fn open() -> Result<Self, Refused> {
+        Self::with_room(ROOM)
+    }
+
+    /// As [`Client::open`], with a receive buffer of so many bytes: the kernel makes the parts of a dump as large,
+    /// from a page to 32 KiB.
+    pub fn with_room(room: usize) -> Result<Self, Refused> {
         // SAFETY: No pointers are passed.
         let fd = unsafe {
             libc::socket(
@@ -212,6 +222,7 @@ impl Client {
             family: GENL_CTRL,
             group: 0,
             sequence: 0,
+            room,
         };
         for option in [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK] {
             client.set(SOL_NETLINK, option, &1u32.to_ne_bytes())?;
@@ -298,7 +309,7 @@ impl Client {
 
     /// Receives one datagram: one or more messages.
     pub fn datagram(&mut self) -> Result<Vec<Message>, Refused> {
-        let mut buffer = vec![0; 1 << 18];
+        let mut buffer = vec![0; self.room];
         // SAFETY: The pointer and the length describe `buffer`.
         let got = unsafe { libc::recv(self.fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         let got = usize::try_from(got).map_err(|_| Refused::last("recv"))?;

@@ -423,7 +423,7 @@ fn agent_receives(_: &mut Ctx) -> Res {
 fn agent_netlink(_: &mut Ctx) -> Res {
     sealed()?;
     let mut agent = Agent::start("a")?;
-    for command in 1..=20u8 {
+    for command in 1..=nl::VALIDATOR_READMIT {
         // 16 is the number of the multicast.
         if command == nl::AGENT_LABEL || command == 16 {
             continue;
@@ -431,7 +431,11 @@ fn agent_netlink(_: &mut Ctx) -> Res {
         for kind in ["do", "dump"] {
             let (errno, text) = agent.ask(&["netlink", &command.to_string(), kind])?;
             let takes_it = match command {
-                nl::VALIDATOR_GET | nl::AGENT_GET | nl::GRANT_GET | nl::EVENT_GET => kind == "dump",
+                nl::VALIDATOR_GET
+                | nl::AGENT_GET
+                | nl::GRANT_GET
+                | nl::EVENT_GET
+                | nl::EVIDENCE_GET => kind == "dump",
                 nl::REQUEST_GET => true,
                 _ => kind == "do",
             };

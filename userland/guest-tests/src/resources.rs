@@ -12,16 +12,19 @@ use crate::harness::{
     Ctx,
     Test, //
 };
+use crate::keys::Validator;
 use crate::stage::{
     self,
     cancel_all,
     expect_errno,
+    expect_refused,
     kind,
     nl,
     Event,
     Res,
     APPROVE, //
 };
+use crate::state;
 use crate::worker::{
     self,
     Agent, //
@@ -99,6 +102,10 @@ pub(crate) const TESTS: &[Test] = &[
     Test {
         name: "event_ring_overrun",
         run: ring_overrun,
+    },
+    Test {
+        name: "validators_limit",
+        run: validators_limit,
     },
 ];
 
@@ -709,4 +716,27 @@ fn ring_overrun(_: &mut Ctx) -> Res {
     let (some, _) = stage::events_from(status.event - 9)?;
     ensure!(some.len() == 10, "the last ten events are {}", some.len());
     idle()
+}
+
+/// As many as there are slots, none of which was used before.
+fn validators_limit(ctx: &mut Ctx) -> Res {
+    state::restart()?;
+    if stage::status()?.phase != nl::SETUP {
+        state::forget()?;
+        state::load("")?;
+    }
+    for number in 1..=128 {
+        stage::enrol(&Validator::test(number), 1)
+            .map_err(|e| format!("enrolling v{number}: {e:?}"))?;
+        ctx.progress();
+    }
+    expect_refused(
+        "one too many",
+        stage::enrol(&Validator::test(129), 1),
+        libc::ENOSPC,
+        "validator_limit",
+    )?;
+    let total = stage::status()?.total;
+    ensure!(total == 128, "the total weight is {total}");
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! What a proof is, is decided here from the bytes alone, not with the engine's code.
 
 mod alerts;
+mod dumps;
 mod evidence;
 mod faults;
 mod framing;
@@ -46,6 +47,7 @@ pub(crate) const TESTS: &[&[Test]] = &[
     framing::TESTS,
     evidence::TESTS,
     alerts::TESTS,
+    dumps::TESTS,
     sealed::TESTS,
 ];
 

@@ -569,10 +569,13 @@ fn beyond_showing(
     expect_errno(&format!("{what}, without a label"), free.errno(0)?, 0)
 }
 
-/// Goes down into a directory whose path is longer than any path may be.
-fn descend() -> i32 {
+/// So many directories of 255 bytes each make a path that is longer than any path may be.
+const TOO_DEEP: usize = 17;
+
+/// Goes down into so many directories, one in the other.
+fn descend(depth: usize) -> i32 {
     let name = "n".repeat(255);
-    for _ in 0..17 {
+    for _ in 0..depth {
         // SAFETY: `with_path` gives a path that lives.
         let errno = sys::with_path(&name, |path| unsafe {
             libc::mkdir(path, 0o755);
@@ -585,27 +588,31 @@ fn descend() -> i32 {
     0
 }
 
-fn too_long_a_path(ctx: &mut Ctx) -> Result<(), String> {
-    let top = ctx.dir("long")?;
-    let go = || {
+/// Does something in a child process, so many directories below `top`.
+fn below(top: &str, depth: usize, act: impl FnOnce() -> i32) -> i32 {
+    sys::in_child(|| {
         // SAFETY: `with_path` gives a path that lives.
-        match sys::with_path(&top, |path| unsafe { libc::chdir(path) }) {
-            0 => descend(),
-            errno => 1000 + errno,
-        }
-    };
-    let free = ctx.as_bystander(|report| {
-        report.errno(go());
-        report.errno(i32::from(fs::write("file", b"x").is_err()));
-    })?;
-    expect_errno("making the directories", free.errno(0)?, 0)?;
-    expect_errno("making the file", free.errno(1)?, 0)?;
-    let there = |act: fn() -> i32| {
-        sys::in_child(|| match go() {
-            0 => act(),
+        let errno = sys::with_path(top, |path| unsafe { libc::chdir(path) });
+        match errno {
+            0 if descend(depth) == 0 => act(),
             _ => 253,
-        })
-    };
+        }
+    })
+}
+
+/// A directory with others in it, and the file `file` in the last one, whose path is too long.
+fn deep(ctx: &Ctx) -> Result<String, String> {
+    let top = ctx.dir("long")?;
+    let made = below(&top, TOO_DEEP, || {
+        i32::from(fs::write("file", b"x").is_err())
+    });
+    expect_errno("making directories and a file", made, 0)?;
+    Ok(top)
+}
+
+fn too_long_a_path(ctx: &mut Ctx) -> Result<(), String> {
+    let top = deep(ctx)?;
+    let there = |act: fn() -> i32| below(&top, TOO_DEEP, act);
     beyond_showing(ctx, op::FILE_READ, "open", &|| {
         there(|| sys::open_read("file"))
     })?;
@@ -618,6 +625,44 @@ fn too_long_a_path(ctx: &mut Ctx) -> Result<(), String> {
             let _ = fs::write("old", b"x");
             sys::rename("old", "new", 0)
         })
+    })?;
+    beyond_showing(ctx, op::FILE_CREATE, "mkdir", &|| {
+        // SAFETY: As above.
+        there(|| sys::with_path("dir", |path| unsafe { libc::mkdir(path, 0o755) }))
+    })
+}
+
+/// The path of the directory fits, and with the name in it it does not.
+fn too_long_with_its_name(ctx: &mut Ctx) -> Result<(), String> {
+    let top = deep(ctx)?;
+    let name = "m".repeat(255);
+    beyond_showing(ctx, op::FILE_CREATE, "mkdir", &|| {
+        below(&top, TOO_DEEP - 2, || {
+            // SAFETY: `with_path` gives a path that lives.
+            sys::with_path(&name, |path| unsafe { libc::mkdir(path, 0o755) })
+        })
+    })
+}
+
+fn too_long_a_second_path(ctx: &mut Ctx) -> Result<(), String> {
+    let (top, file) = (deep(ctx)?, ctx.file("short", b"x")?);
+    beyond_showing(ctx, op::FILE_LINK, "link", &|| {
+        below(&top, TOO_DEEP, || {
+            // SAFETY: `with_paths` gives paths that live.
+            sys::with_paths(&file, "link", |from, to| unsafe { libc::link(from, to) })
+        })
+    })
+}
+
+/// What is mounted has a short path, and a long one in its own file system.
+fn too_long_a_path_in_the_file_system(ctx: &mut Ctx) -> Result<(), String> {
+    let (top, point) = (deep(ctx)?, ctx.dir("point")?);
+    let bound = below(&top, TOO_DEEP, || {
+        sys::mount(".", &point, "", libc::MS_BIND)
+    });
+    expect_errno("bind mount", bound, 0)?;
+    beyond_showing(ctx, op::FILE_READ, "open", &|| {
+        sys::open_read(&format!("{point}/file"))
     })
 }
 
@@ -723,6 +768,12 @@ pub const TESTS: &[Test] = &[
     Test::new("nowhere", nowhere),
     Test::new("file_received_from_nowhere", file_received_from_nowhere),
     Test::new("too_long_a_path", too_long_a_path),
+    Test::new("too_long_with_its_name", too_long_with_its_name),
+    Test::new("too_long_a_second_path", too_long_a_second_path),
+    Test::new(
+        "too_long_a_path_in_the_file_system",
+        too_long_a_path_in_the_file_system,
+    ),
     Test::new("too_long_a_target", too_long_a_target),
     Test::new("too_many_groups", too_many_groups),
     Test::new("too_large_a_module", too_large_a_module),
