@@ -128,7 +128,7 @@ if [ -n "${MODULE_COVERAGE:-}" ]; then
 	[ -r "$build/observer/config" ] || die "no $build/observer/config; scripts/module-coverage makes it"
 	# The observer knows the kernel's addresses, and asks every decision to be traced.
 	append=" nokaslr trace_event=:mod:tcp_lsm$append"
-	accel=tcg
+	accel=tcg slowdown=4
 fi
 [ -r "$initramfs/base.cpio" ] || die "no $initramfs/base.cpio; run 'make initramfs' first"
 [ $load = 0 ] || [ -r "$ko" ] || die "no $ko; run 'make modules' first, or give --no-load"
