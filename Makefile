@@ -20,6 +20,7 @@ suffix := $(if $(filter sid,$(KERNEL)),-sid)
 
 .PHONY: help all root kernel metadata modules userland initramfs debug
 .PHONY: run test test-debug simulate mutants fuzz coverage module-coverage lifecycle races soak unsafe-review
+.PHONY: failing-allocations
 .PHONY: bench bench-check shell install uninstall clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -40,6 +41,7 @@ help:
 	@echo 'make soak        500 agents and 8 voting validators for SOAK_MINUTES (30): memory, verdicts, the log'
 	@echo 'make unsafe-review  writes Documentation/testing/unsafe.rst: unsafe code, why it is sound, its tests'
 	@echo 'make module-coverage  what the tests reach in the module: every outcome of a hook, every error return'
+	@echo 'make failing-allocations  each place of the module where memory may be lacking: which have failed, and what then'
 	@echo 'make shell       a root shell in a guest with the module loaded'
 	@echo 'make all         the module, tcpctl and the guest, without running anything'
 	@echo 'make modules     $(BUILD)/module$(suffix)/tcp_lsm.ko (natively on Debian 13 with the headers;'
@@ -107,6 +109,9 @@ races: all
 
 soak: all
 	@scripts/soak
+
+failing-allocations: debug
+	@scripts/failing-allocations $(RUNS)
 
 unsafe-review: all
 	@scripts/unsafe-review

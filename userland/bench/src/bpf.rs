@@ -35,8 +35,8 @@ const HOOKS: [&str; 10] = [
     "socket_connect",
 ];
 
-const PROG_LOAD: c_int = 5;
-const RAW_TRACEPOINT_OPEN: c_int = 17;
+pub(crate) const PROG_LOAD: c_int = 5;
+pub(crate) const RAW_TRACEPOINT_OPEN: c_int = 17;
 const PROG_TYPE_LSM: u32 = 29;
 const LSM_MAC: u32 = 27;
 
@@ -49,39 +49,39 @@ pub(crate) const NOTHING: [u64; 2] = [0xb7, 0x95];
 /// What `PROG_LOAD` reads, up to the last member that matters here.
 #[repr(C)]
 #[derive(Default)]
-struct Load {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
-    prog_name: [u8; 16],
-    prog_ifindex: u32,
-    expected_attach_type: u32,
-    prog_btf_fd: u32,
-    func_info_rec_size: u32,
-    func_info: u64,
-    func_info_cnt: u32,
-    line_info_rec_size: u32,
-    line_info: u64,
-    line_info_cnt: u32,
-    attach_btf_id: u32,
+pub(crate) struct Load {
+    pub(crate) prog_type: u32,
+    pub(crate) insn_cnt: u32,
+    pub(crate) insns: u64,
+    pub(crate) license: u64,
+    pub(crate) log_level: u32,
+    pub(crate) log_size: u32,
+    pub(crate) log_buf: u64,
+    pub(crate) kern_version: u32,
+    pub(crate) prog_flags: u32,
+    pub(crate) prog_name: [u8; 16],
+    pub(crate) prog_ifindex: u32,
+    pub(crate) expected_attach_type: u32,
+    pub(crate) prog_btf_fd: u32,
+    pub(crate) func_info_rec_size: u32,
+    pub(crate) func_info: u64,
+    pub(crate) func_info_cnt: u32,
+    pub(crate) line_info_rec_size: u32,
+    pub(crate) line_info: u64,
+    pub(crate) line_info_cnt: u32,
+    pub(crate) attach_btf_id: u32,
 }
 
 /// What `RAW_TRACEPOINT_OPEN` reads.
 #[repr(C)]
-struct Open {
-    name: u64,
-    prog_fd: u32,
-    reserved: u32,
+pub(crate) struct Open {
+    pub(crate) name: u64,
+    pub(crate) prog_fd: u32,
+    pub(crate) reserved: u32,
 }
 
 /// Calls `bpf` for a command that makes a descriptor.
-fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
+pub(crate) fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: The pointer and the size describe `attributes`, and what it points to lives.
     let fd = check(unsafe {
         libc::syscall(

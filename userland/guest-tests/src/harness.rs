@@ -259,6 +259,18 @@ pub fn fact_text(request: &Request, tag: u16) -> String {
     String::from_utf8_lossy(&fact_of(request, tag).unwrap_or_default()).into_owned()
 }
 
+impl Clone for Ctx {
+    fn clone(&self) -> Self {
+        Self {
+            scratch: self.scratch.clone(),
+            runner: self
+                .runner
+                .as_ref()
+                .and_then(|runner| runner.try_clone().ok()),
+        }
+    }
+}
+
 impl Ctx {
     /// Says that the test goes on: its time begins anew.
     pub fn progress(&self) {

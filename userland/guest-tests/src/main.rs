@@ -27,6 +27,7 @@ mod hooks;
 mod keys;
 mod labels;
 mod lifecycle;
+mod memory;
 mod policy;
 mod races;
 mod recall;
@@ -169,6 +170,11 @@ const GROUPS: &[Group] = &[
         name: "lifecycle",
         boot: "--no-load --timeout 1800",
         tests: lifecycle::TESTS,
+    },
+    Group {
+        name: "memory",
+        boot: "--kernel debug --no-load --timeout 1800",
+        tests: memory::TESTS,
     },
     Group {
         name: "races",

@@ -8,6 +8,7 @@ use crate::{
         op,
         Ctx, //
     },
+    memory,
     stage::{
         self,
         expect_errno,
@@ -61,7 +62,7 @@ impl<'a> Probe<'a> {
     }
 
     /// Loads a policy with this one rule. The fixture is in its first state, so that the rule's path means that.
-    fn load(&self, ctx: &Ctx, action: &str) -> Result<(), String> {
+    pub(crate) fn load(&self, ctx: &Ctx, action: &str) -> Result<(), String> {
         (self.reset)();
         ctx.worker_policy(&self.rule(action))
     }
@@ -76,6 +77,9 @@ impl<'a> Probe<'a> {
 
     /// Under DENY: refused to agents, with an event; not to anybody else.
     pub fn denied(&self, ctx: &Ctx) -> Result<(), String> {
+        if memory::hooks::failing() {
+            return memory::hooks::denied(self, ctx);
+        }
         let name = op::name(self.op);
         self.load(ctx, "DENY")?;
         let before = ctx.now()?;
@@ -93,6 +97,9 @@ impl<'a> Probe<'a> {
 
     /// Under ALLOW, AUDIT and, in permissive mode, DENY.
     pub fn allowed(&self, ctx: &Ctx) -> Result<(), String> {
+        if memory::hooks::failing() {
+            return memory::hooks::allowed(self, ctx);
+        }
         let name = op::name(self.op);
         for (action, permissive, result) in [
             ("ALLOW", false, None),
@@ -117,6 +124,9 @@ impl<'a> Probe<'a> {
     /// Under QUORUM: refused with a request; after three of four votes exactly once; then refused with a new request.
     /// Gives the request that was granted.
     pub fn by_quorum(&self, ctx: &Ctx) -> Result<Request, String> {
+        if memory::hooks::failing() {
+            return memory::hooks::by_quorum(self, ctx);
+        }
         let name = op::name(self.op);
         self.load(ctx, "QUORUM")?;
         let before = ctx.now()?;

@@ -105,7 +105,7 @@ fn ended(child: Child) -> Res {
 }
 
 /// Whether a child has ended, without waiting for it.
-fn is_over(child: &Child) -> bool {
+pub(crate) fn is_over(child: &Child) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.pid)).unwrap_or_default();
     // The state follows the name, which is in parentheses; a child that nobody has waited for is a zombie.
     stat.rsplit(") ")
