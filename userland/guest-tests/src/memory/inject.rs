@@ -120,8 +120,13 @@ const JEQ_IMM: u8 = 0x15;
 const JNE: u8 = 0x5d;
 const JNE_IMM: u8 = 0x55;
 const JLT: u8 = 0xad;
-const JGE: u8 = 0x3d;
-const JGT_IMM: u8 = 0x25;
+const JLT_IMM: u8 = 0xa5;
+const SUB: u8 = 0x1f;
+const AND: u8 = 0x5f;
+const OR: u8 = 0x4f;
+const NEG: u8 = 0x87;
+const XOR_IMM: u8 = 0xa7;
+const SHR_IMM: u8 = 0x77;
 const JSLE_IMM: u8 = 0xd5;
 const JA: u8 = 0x05;
 const CALL: u8 = 0x85;
@@ -204,6 +209,8 @@ const SITE: i16 = 3;
 const CALLEE: i16 = 4;
 const INSIDE: i16 = 5;
 const PREVIOUS: i16 = 6;
+const FOUND: i16 = 7;
+const OTHER: i16 = 8;
 
 /// Ends unless the task is the one, and may fail. Registers: 6 the arguments, 7 the page.
 fn is_meant(c: &mut Code, map: i32, flags: usize) {
@@ -241,7 +248,7 @@ fn take_stack(c: &mut Code) {
     c.jump(JSLE_IMM, 0, 0, 0, "out");
     c.set_local(BYTES, 0);
     c.imm(MOV_IMM, 1, 0);
-    for slot in [WAY, SITE, CALLEE, INSIDE, PREVIOUS] {
+    for slot in [WAY, SITE, CALLEE, INSIDE, PREVIOUS, FOUND, OTHER] {
         c.set_local(slot, 1);
     }
 }
@@ -249,54 +256,88 @@ fn take_stack(c: &mut Code) {
 /// Frames of the program itself.
 const SKIP: i32 = 3;
 
+/// Register 1 becomes 1 when register 2 is an address of this range of the page, else 0.
+fn is_in(c: &mut Code, range: usize) {
+    c.load(3, 7, range);
+    c.load(4, 7, range + 8);
+    c.op(SUB, 4, 3);
+    c.op(MOV, 1, 2);
+    c.op(SUB, 1, 3);
+    // Not below its beginning, and below its end.
+    c.op(MOV, 3, 1);
+    c.imm(XOR_IMM, 3, -1);
+    c.op(SUB, 1, 4);
+    c.op(AND, 1, 3);
+    c.imm(SHR_IMM, 1, 63);
+}
+
+/// Adds register 1 to a flag.
+fn set_flag(c: &mut Code, slot: i16) {
+    c.local(4, slot);
+    c.op(OR, 4, 1);
+    c.set_local(slot, 4);
+}
+
 /// Looks at every frame of the stack: the innermost of the module is the site, all of the module are the way.
+///
+/// There is no branch but the loop's own: the kernel tries every path through a program before it takes it.
 fn walk_stack(c: &mut Code) {
     c.imm(MOV_IMM, 8, 0);
     c.label("loop");
-    c.local(1, BYTES);
-    c.jump(JGE, 8, 1, 0, "done");
-    c.jump(JGT_IMM, 8, 0, i32::try_from(8 * (FRAMES - 1)).unwrap_or(0), "done");
     c.op(MOV, 1, 9);
     c.op(ADD, 1, 8);
     c.load(2, 1, 0);
+    // What is behind the last frame is of another stack.
+    c.local(1, BYTES);
+    c.op(MOV, 3, 8);
+    c.op(SUB, 3, 1);
+    c.imm(SHR_IMM, 3, 63);
+    c.imm(NEG, 3, 0);
+    c.op(AND, 2, 3);
     for n in 0..APART {
-        let next = format!("apart{n}");
-        c.load(3, 7, at!(apart) + 16 * n);
-        c.jump(JLT, 2, 3, 0, &next);
-        c.load(3, 7, at!(apart) + 16 * n + 8);
-        c.jump(JLT, 2, 3, 0, "out");
-        c.label(&next);
+        is_in(c, at!(apart) + 16 * n);
+        set_flag(c, OTHER);
     }
-    c.load(3, 7, at!(within));
-    c.jump(JLT, 2, 3, 0, "without");
-    c.load(3, 7, at!(within) + 8);
-    c.jump(JGE, 2, 3, 0, "without");
-    c.imm(MOV_IMM, 3, 1);
-    c.set_local(INSIDE, 3);
-    c.label("without");
-    c.load(3, 7, at!(module));
-    c.jump(JLT, 2, 3, 0, "foreign");
-    c.load(3, 7, at!(module) + 8);
-    c.jump(JGE, 2, 3, 0, "foreign");
-    c.local(3, SITE);
-    c.jump(JNE_IMM, 3, 0, 0, "outer");
-    c.set_local(SITE, 2);
+    is_in(c, at!(within));
+    set_flag(c, INSIDE);
+    is_in(c, at!(module));
+    // Whether it is the first one of the module.
+    c.local(3, FOUND);
+    c.op(MOV, 4, 3);
+    c.imm(XOR_IMM, 4, 1);
+    c.op(AND, 4, 1);
+    c.imm(NEG, 4, 0);
+    c.op(OR, 3, 1);
+    c.set_local(FOUND, 3);
+    c.op(MOV, 3, 2);
+    c.op(AND, 3, 4);
+    c.local(5, SITE);
+    c.op(OR, 5, 3);
+    c.set_local(SITE, 5);
     c.local(3, PREVIOUS);
-    c.set_local(CALLEE, 3);
-    c.label("outer");
+    c.op(AND, 3, 4);
+    c.local(5, CALLEE);
+    c.op(OR, 5, 3);
+    c.set_local(CALLEE, 5);
     // The module is somewhere else after the next load, but on whole pages.
+    c.imm(NEG, 1, 0);
     c.op(MOV, 3, 2);
     c.imm(AND_IMM, 3, 0xfff);
     c.local(4, WAY);
-    c.op(XOR, 4, 3);
-    c.imm(MUL_IMM, 4, 0x1b87_3593);
-    c.imm(ADD_IMM, 4, 0x1656_67b1);
+    c.op(MOV, 5, 4);
+    c.op(XOR, 5, 3);
+    c.imm(MUL_IMM, 5, 0x1b87_3593);
+    c.imm(ADD_IMM, 5, 0x1656_67b1);
+    c.op(XOR, 5, 4);
+    c.op(AND, 5, 1);
+    c.op(XOR, 4, 5);
     c.set_local(WAY, 4);
-    c.label("foreign");
     c.set_local(PREVIOUS, 2);
     c.imm(ADD_IMM, 8, 8);
-    c.jump(JA, 0, 0, 0, "loop");
-    c.label("done");
+    let end = i32::try_from(8 * FRAMES).unwrap_or(0);
+    c.jump(JLT_IMM, 8, 0, end, "loop");
+    c.local(1, OTHER);
+    c.jump(JNE_IMM, 1, 0, 0, "out");
 }
 
 /// Adds one to a number of the page; register 1 has what it was.
@@ -391,7 +432,12 @@ fn attach(btf: &Btf<'_>, name: &str, code: &[u64]) -> Res<[OwnedFd; 2]> {
             ..Load::default()
         },
     );
-    if std::env::var("SHOW").is_ok() { println!("{}", String::from_utf8_lossy(&log[..log.iter().position(|b| *b == 0).unwrap_or(0)])); }
+    if std::env::var("SHOW").is_ok() {
+        println!(
+            "{}",
+            String::from_utf8_lossy(&log[..log.iter().position(|b| *b == 0).unwrap_or(0)])
+        );
+    }
     let program = loaded.map_err(|error| {
         let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
         let start = end.saturating_sub(2000);
@@ -510,7 +556,11 @@ impl Injector {
             ("should_failslab", 1, -libc::ENOMEM),
             ("should_fail_alloc_page", 0, 1),
         ] {
-            programs.extend(attach(&btf, name, &program(map.as_raw_fd(), flags, refusal)?)?);
+            programs.extend(attach(
+                &btf,
+                name,
+                &program(map.as_raw_fd(), flags, refusal)?,
+            )?);
         }
         programs.push(map);
         Ok(Self {

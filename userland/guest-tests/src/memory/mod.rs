@@ -87,7 +87,14 @@ impl Sweep {
         }
         let normal = normal.unwrap_or(0);
         println!("memory: {what}: {} ways", plans.0.len());
-        if std::env::var("SHOW").is_ok() { for frame in self.injector.frames() { println!("frame {frame:#x}"); } for (way,(count,site)) in &plans.0 { println!("{way:#x} {count} {site:#x}"); } }
+        if std::env::var("SHOW").is_ok() {
+            for frame in self.injector.frames() {
+                println!("frame {frame:#x}");
+            }
+            for (way, (count, site)) in &plans.0 {
+                println!("{way:#x} {count} {site:#x}");
+            }
+        }
         for plan in plans.choose(self.whole) {
             self.injector.fail(plan.0, plan.1);
             let got = step();
