@@ -55,16 +55,12 @@ pub(super) const TESTS: &[Test] = &[
 const VALIDATORS: u32 = 4;
 
 fn begin(ctx: &Ctx, name: &'static str) -> Res<Sweep> {
-    let t = std::time::Instant::now();
     loaded()?;
-    println!("loaded {:?}", t.elapsed());
     let file = ctx.file("held", b"x")?;
     ctx.policy(&format!(
         "class a\nop=FILE_WRITE class=a path={file} action=QUORUM threshold=75% uses=2\nDEFAULT action=ALLOW\n"
     ))?;
-    println!("policy {:?}", t.elapsed());
     let sweep = Sweep::new(ctx, name)?;
-    println!("programs {:?}", t.elapsed());
     sweep.injector.module()?;
     Ok(sweep)
 }

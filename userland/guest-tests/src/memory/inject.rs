@@ -432,12 +432,6 @@ fn attach(btf: &Btf<'_>, name: &str, code: &[u64]) -> Res<[OwnedFd; 2]> {
             ..Load::default()
         },
     );
-    if std::env::var("SHOW").is_ok() {
-        println!(
-            "{}",
-            String::from_utf8_lossy(&log[..log.iter().position(|b| *b == 0).unwrap_or(0)])
-        );
-    }
     let program = loaded.map_err(|error| {
         let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
         let start = end.saturating_sub(2000);
@@ -633,17 +627,6 @@ impl Injector {
                 }
             })
             .collect())
-    }
-
-    /// All frames of the last stack that was taken, for whoever looks for a mistake in the programs.
-    pub(super) fn frames(&self) -> Vec<u64> {
-        self.page
-            .frames
-            .iter()
-            .flatten()
-            .map(|frame| frame.load(SeqCst))
-            .filter(|frame| *frame != 0)
-            .collect()
     }
 }
 
