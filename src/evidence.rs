@@ -56,8 +56,10 @@ impl Node {
         };
         if let Err(refusal) = &result {
             self.counters.bump(Counter::EvidenceRefused);
-            // Who has used his tokens up has none to lose.
-            let _ = self.books.lock().ledger.voters.take(sender, now);
+            // Who has used his tokens up has none to lose; that memory is lacking is not the sender's doing.
+            if *refusal != Refusal::NoMemory {
+                let _ = self.books.lock().ledger.voters.take(sender, now);
+            }
             if *refusal == Refusal::EvidenceForged {
                 self.control_refused(*refusal, "evidence-submit");
             }

@@ -158,7 +158,12 @@ impl Node {
             Err(refusal) => {
                 self.counters.bump(Counter::VotesRefused);
                 // That there is no room is not the sender's doing, and for a proof nobody pays.
-                if !claim.proof && !matches!(refusal, Refusal::GrantLimit | Refusal::HeldLimit) {
+                if !claim.proof
+                    && !matches!(
+                        refusal,
+                        Refusal::GrantLimit | Refusal::HeldLimit | Refusal::NoMemory
+                    )
+                {
                     let _ = self.books.lock().ledger.voters.take(sender, now);
                 }
                 if self.may_record(sender) {
