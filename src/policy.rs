@@ -144,10 +144,14 @@ impl ActivePolicy {
         for (index, object) in rules.objects().iter().enumerate() {
             let name = CString::try_from_fmt(fmt!("{}", object.path(&rules)))
                 .map_err(|_| PolicyError::Refused(Refusal::NoMemory))?;
-            let at = |error| PolicyError::Path {
-                line: object.line,
-                column: object.column,
-                error,
+            let at = |error| match error {
+                // The path may be right.
+                ENOMEM => PolicyError::Refused(Refusal::NoMemory),
+                error => PolicyError::Path {
+                    line: object.line,
+                    column: object.column,
+                    error,
+                },
             };
             let path = PathBuf::lookup(&name, true).map_err(at)?;
             let key = path.dentry().inode_key();
