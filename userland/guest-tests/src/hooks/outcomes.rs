@@ -343,7 +343,15 @@ fn lists_of_addresses(ctx: &mut Ctx) -> Result<(), String> {
     let peer = sys::v4([127, 0, 0, 1], 9);
     Probe::new(op::NET_CONNECT, "", &|| act(CONNECTX, &peer))
         .ok(libc::ECONNREFUSED)
-        .denied(ctx)
+        .denied(ctx)?;
+    // Of a family that SCTP has not, and one that is cut: it asks before it looks.
+    for raw in [[1, 0], [2, 0]] {
+        ctx.worker_policy("")?;
+        let (agent, free) = ctx.both(|| act(CONNECTX, &raw))?;
+        expect_errno("no address (agent)", agent, libc::EACCES)?;
+        expect_errno("no address (without a label)", free, libc::EINVAL)?;
+    }
+    Ok(())
 }
 
 fn send_to_the_unspecified_address(ctx: &mut Ctx) -> Result<(), String> {
