@@ -142,9 +142,9 @@ impl Code {
     fn put(&mut self, op: u8, dst: u8, src: u8, off: i16, imm: i32) {
         self.code.push(
             u64::from(op)
-                | u64::from(dst | (src << 4)) << 8
-                | u64::from(u16::from_ne_bytes(off.to_ne_bytes())) << 16
-                | u64::from(u32::from_ne_bytes(imm.to_ne_bytes())) << 32,
+                | (u64::from(dst | (src << 4)) << 8)
+                | (u64::from(u16::from_ne_bytes(off.to_ne_bytes())) << 16)
+                | (u64::from(u32::from_ne_bytes(imm.to_ne_bytes())) << 32),
         );
     }
 
