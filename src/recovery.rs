@@ -132,6 +132,9 @@ impl Node {
         }
         self.anchor_beginning(admin)?;
         self.recheck(admin)?;
+        // For other PCRs than the state's the key is sealed anew. The TPM may refuse, and the quorum's leave is for once.
+        let keeper = admin.keeper.as_mut().ok_or(Refusal::StateUnsealed)?;
+        keeper.key()?;
         let detail = Detail::Recover {
             reason: recovery.reason.code(),
             state: recovery.state,
