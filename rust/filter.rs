@@ -17,35 +17,13 @@ use kernel::{
     prelude::*, //
 };
 
-/// Places, as a power of two: with a thousand members, one in 130 is taken. 512 KiB of counts, 2 MiB of
-/// [`Cell`]s.
-const BITS: u32 = 17;
-
 /// In the place of a key while another task changes the number that belongs to it. No address.
 const BUSY: usize = 1;
 
 /// Fibonacci hashing (Knuth, The Art of Computer Programming 6.4).
 pub(super) const MULTIPLIER: usize = 0x9e37_79b9_7f4a_7c15;
 
-/// A place.
-///
-/// # Safety
-///
-/// All zeros must be a value, of a place that no member leads to.
-pub(crate) unsafe trait Place {
-    /// Members that lead here.
-    fn count(&self) -> &AtomicU32;
-}
-
-// SAFETY: 0 is a value.
-unsafe impl Place for AtomicU32 {
-    #[inline]
-    fn count(&self) -> &AtomicU32 {
-        self
-    }
-}
-
-/// A place that may know the number of a member; `struct tcp_filter_cell` in `helpers/recall.c`.
+/// A place; `struct tcp_filter_cell` in `helpers/recall.c`. All zeros is an empty one.
 #[repr(C)]
 pub(crate) struct Cell {
     /// Members that lead here.
@@ -54,14 +32,6 @@ pub(crate) struct Cell {
     number: AtomicU32,
     /// One of the members, 0 when none is known.
     key: AtomicUsize,
-}
-
-// SAFETY: 0 is a value of each field, and no key.
-unsafe impl Place for Cell {
-    #[inline]
-    fn count(&self) -> &AtomicU32 {
-        &self.count
-    }
 }
 
 impl Cell {
@@ -81,53 +51,43 @@ impl Cell {
     }
 }
 
-/// Counts of keys, which are addresses of objects in memory: neither 0 nor 1.
+/// Counts of keys, which are addresses of objects in memory: neither 0 nor 1. There are `PLACES`, a power of two, of 16
+/// bytes each.
 ///
 /// Context of all its functions: any.
 #[repr(transparent)]
-pub(crate) struct Filter<P: Place>(KVBox<[P; 1 << BITS]>);
+pub(crate) struct Filter<const PLACES: usize>(KVBox<[Cell; PLACES]>);
 
-impl<P: Place> Filter<P> {
+impl<const PLACES: usize> Filter<PLACES> {
     /// Creates an empty filter. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        let places = KVBox::<[P; 1 << BITS]>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
-        // SAFETY: All zeros is a value, by the contract of `Place`.
-        Ok(Self(unsafe { places.assume_init() }))
+        const { assert!(PLACES.is_power_of_two()) };
+        let cells = KVBox::<[Cell; PLACES]>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        // SAFETY: Each field may be all zeros.
+        Ok(Self(unsafe { cells.assume_init() }))
     }
 
     /// Where `key` leads.
     #[inline]
-    pub(crate) fn place(&self, key: usize) -> &P {
+    pub(crate) fn cell(&self, key: usize) -> &Cell {
         // The compiler sees that there is such a place.
-        &self.0[key.wrapping_mul(MULTIPLIER) >> (usize::BITS - BITS)]
+        &self.0[key.wrapping_mul(MULTIPLIER) >> (usize::BITS - PLACES.trailing_zeros())]
     }
 
     /// Whether `key` may be a member: `false` is certain for whoever knows that it was added before, if it was.
     #[inline]
     pub(crate) fn may_have(&self, key: usize) -> bool {
-        self.place(key).count().load(Ordering::Relaxed) != 0
+        self.cell(key).is_taken()
     }
 
-    /// Adds a member.
-    pub(crate) fn add(&self, key: usize) {
-        self.place(key).count().fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes out a member that was added once.
-    pub(crate) fn remove(&self, key: usize) {
-        self.place(key).count().fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Filter<Cell> {
     /// Adds a member, and says whether its number is known from now on.
-    pub(crate) fn add_numbered(&self, key: usize, number: u32) -> bool {
-        let cell = self.place(key);
-        self.add(key);
+    pub(crate) fn add(&self, key: usize, number: u32) -> bool {
+        let cell = self.cell(key);
+        cell.count.fetch_add(1, Ordering::Relaxed);
         let free = cell
             .key
             .compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed);
@@ -141,18 +101,19 @@ impl Filter<Cell> {
 
     /// Changes the number of a member, if it is known. Nobody may ask for it meanwhile.
     pub(crate) fn renumber(&self, key: usize, number: u32) {
-        let cell = self.place(key);
+        let cell = self.cell(key);
         if cell.key.load(Ordering::Relaxed) == key {
             cell.number.store(number, Ordering::Relaxed);
         }
     }
 
     /// Takes out a member that was added once; `known` says whether its number may be known.
-    pub(crate) fn remove_numbered(&self, key: usize, known: bool) {
-        let cell = self.place(key);
+    pub(crate) fn remove(&self, key: usize, known: bool) {
+        let cell = self.cell(key);
         if known && cell.key.load(Ordering::Relaxed) == key {
             cell.key.store(0, Ordering::Release);
         }
-        self.remove(key);
+        // Whoever sees that there is one member less sees that this one is not known any more.
+        cell.count.fetch_sub(1, Ordering::Release);
     }
 }

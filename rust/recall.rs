@@ -38,6 +38,10 @@ use kernel::{
 /// How many decisions are remembered, as a power of two: 176 KiB.
 const SLOT_BITS: u32 = 10;
 
+/// Places for the inodes that rules name: 512 KiB. Two lead to the same place for one file in two thousand, with a
+/// thousand rules.
+const NAMED: usize = 1 << 15;
+
 /// What a task of an agent does to entries of a directory, and since when that is so.
 #[derive(Clone, Copy)]
 pub(crate) struct Act {
@@ -98,7 +102,7 @@ struct Slot {
 pub(crate) struct Recall {
     slots: KVBox<[Slot; 1 << SLOT_BITS]>,
     /// Inodes that are never asked about here, because a rule names them.
-    pub(crate) named: Filter<AtomicU32>,
+    pub(crate) named: Filter<NAMED>,
     /// Grows with each call of [`Recall::forget`].
     epoch: AtomicU64,
 }

@@ -478,7 +478,7 @@ impl Node {
     /// Where that task leads among those that may be labelled.
     #[inline]
     pub(crate) fn label_cell(&self, current: task::Current) -> &Cell {
-        self.labels.filter().place(current.key())
+        self.labels.filter().cell(current.key())
     }
 
     /// Publishes a policy. The caller holds [`Node::admin`].

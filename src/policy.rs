@@ -164,7 +164,7 @@ impl ActivePolicy {
             paths.push(path, GFP_KERNEL)?;
         }
         for key in identities.keys() {
-            recall.named.add(key);
+            recall.named.add(key, 0);
         }
         Ok(Self {
             digest: sha256::digest(&[text]),
@@ -279,7 +279,7 @@ impl ActivePolicy {
 impl Drop for ActivePolicy {
     fn drop(&mut self) {
         for key in self.identities.keys() {
-            self.recall.named.remove(key);
+            self.recall.named.remove(key, true);
         }
     }
 }

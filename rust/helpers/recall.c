@@ -18,14 +18,18 @@
 
 #include "mount.h"
 
-/* `Cell` and `BITS` in filter.rs. Where no number is asked for, a place is its count alone. */
+/* `Cell` in filter.rs. */
 struct tcp_filter_cell {
 	u32 count;
 	u32 number;
 	unsigned long key;
 };
 
-#define TCP_FILTER_BITS 17
+/* `BUSY` in filter.rs. */
+#define TCP_FILTER_BUSY 1
+
+/* `NAMED` in recall.rs, as a power of two. */
+#define TCP_RECALL_NAMED_BITS 15
 
 /* `MULTIPLIER` in filter.rs. */
 #define TCP_FIBONACCI 0x9e3779b97f4a7c15
@@ -61,7 +65,7 @@ struct tcp_recall_slot {
 
 struct tcp_recall {
 	const struct tcp_recall_slot *slots;
-	const u32 *named;
+	const struct tcp_filter_cell *named;
 	u64 epoch;
 };
 
@@ -204,9 +208,21 @@ static __always_inline bool tcp_place_is(const struct path *path, const struct d
 	       place->second == tcp_second();
 }
 
-static __always_inline bool tcp_filter_may_have(const u32 *counts, unsigned long key)
+/*
+ * Whether a rule may name that inode: one that was added before the epoch was
+ * read. Where only one inode leads that is known, it is that one and no other.
+ */
+static __always_inline bool tcp_may_be_named(const struct tcp_recall *recall, unsigned long inode)
 {
-	return READ_ONCE(counts[(key * TCP_FIBONACCI) >> (64 - TCP_FILTER_BITS)]);
+	const struct tcp_filter_cell *cell =
+		&recall->named[(inode * TCP_FIBONACCI) >> (64 - TCP_RECALL_NAMED_BITS)];
+	u32 count = smp_load_acquire(&cell->count);
+	unsigned long key;
+
+	if (likely(!count))
+		return false;
+	key = READ_ONCE(cell->key);
+	return count != 1 || key <= TCP_FILTER_BUSY || key == inode;
 }
 
 /* Must be the same function as `Act::slot` in recall.rs. */
@@ -287,7 +303,7 @@ u64 notrace tcp_helper_recalled(const void *words, const void *label, const stru
 	 * Of a policy that is just being replaced, too: what was remembered may
 	 * come from that one.
 	 */
-	if (unlikely(tcp_filter_may_have(recall->named, (unsigned long)path->dentry->d_inode)))
+	if (unlikely(tcp_may_be_named(recall, (unsigned long)path->dentry->d_inode)))
 		return 0;
 	return tcp_recalled(recall, epoch, op | READ_ONCE(cell->number), path, 0);
 }
