@@ -167,12 +167,18 @@ impl<'a> Ruler<'a> {
         const CHILDREN: usize = 15;
         eprintln!("bench: {setup}");
         let (mut name, mut medians) = (String::new(), Vec::<u64>::new());
+        let mut others = Vec::new();
         for _ in 0..CHILDREN {
             for (workload, mut rounds) in Self::said(setup, self.child(enter, &WORKLOADS[..1]))? {
                 rounds.sort_unstable();
                 medians.extend(rounds.get(rounds.len() / 2));
                 name = workload;
             }
+            // The next one does not get the memory that this one had.
+            others.push(Child::start(|_| loop {
+                // SAFETY: No pointers.
+                unsafe { libc::pause() };
+            })?);
         }
         print(&format!("{name}.{setup}"), medians)
     }
