@@ -43,7 +43,7 @@ struct Entry<V> {
 const _: () = assert!(offset_of!(Entry<u8>, head) == 0);
 const _: () = assert!(offset_of!(Entry<u8>, key) == size_of::<bindings::rhash_head>());
 
-/// Places of the filter in front of a table: 2 MiB. Of 30,000 members a fifth shares its place with one that came before.
+/// Places of the filter in front of a table: 2 MiB.
 const PLACES: usize = 1 << 17;
 
 /// A hash table of `V` keyed by numbers, typically the addresses of kernel objects.
